@@ -1,0 +1,1 @@
+"""Ports fulfilled with real tools: one tool, one module."""

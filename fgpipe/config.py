@@ -1,0 +1,234 @@
+"""``params.yaml`` as typed models: everything that can change a number.
+
+A stage is given its own section; below the stage, functions take plain keywords. An
+unknown key, a wrong type and an impossible value are refused with the key's path.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fgpipe.errors import ConfigError
+from fgpipe.records import SPLITS, Protocol, Split
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A part of ``params.yaml``."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ManifestConfig(Section):
+    """How images are split."""
+
+    protocol: Protocol
+    """``stable``: by group, and an image never changes split. ``random``: ignores groups;
+    for comparison with published figures only. ``fold``: by group, ``fold`` of
+    ``n_folds`` as the test split; for cross-validation only."""
+    fractions: dict[Split, Fraction]
+    """Share of the images each split gets; they sum to 1. Under ``fold`` the test split's
+    is ``1 / n_folds`` and the others keep their proportions."""
+    seed: Seed
+    """Key of the order in which groups (or images) are dealt out."""
+    n_folds: Annotated[int, Field(ge=2)]
+    """Number of folds under ``fold``."""
+    fold: Annotated[int, Field(ge=0)]
+    """Which fold is the test split under ``fold``, from 0."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        missing = [split for split in SPLITS if self.fractions.get(split, 0) <= 0]
+        if missing:
+            message = (
+                f"fractions must be above 0 for each of {', '.join(SPLITS)}; {missing[0]} is not"
+            )
+            raise ValueError(message)
+        total = sum(self.fractions.values())
+        if abs(total - 1) > 1e-6:
+            message = f"fractions must sum to 1; they sum to {total:g}"
+            raise ValueError(message)
+        if self.fold >= self.n_folds:
+            message = f"fold ({self.fold}) must be below n_folds ({self.n_folds})"
+            raise ValueError(message)
+        return self
+
+
+class ValidateConfig(Section):
+    """What the data must be like."""
+
+    min_images_per_class: Count
+    """Fewer images of a class than this are refused."""
+    min_images_per_class_and_split: Count
+    """Fewer images of a class in any one split than this are refused."""
+    max_imbalance: Annotated[float, Field(ge=1)]
+    """Largest class over smallest."""
+    min_side_px: Count
+    """Shortest side allowed."""
+    max_side_px: Count
+    """Longest side allowed."""
+    max_aspect_ratio: Annotated[float, Field(ge=1)]
+    """Longest side over shortest."""
+    min_brightness: Fraction
+    """Mean grey value, 0 black to 1 white: darker images are refused."""
+    max_brightness: Fraction
+    """Brighter images are refused."""
+    min_contrast: Fraction
+    """Standard deviation of grey values, 0 to 0.5: flatter images are refused."""
+
+
+class PreprocessConfig(Section):
+    """From a decoded image to the array that training and serving see."""
+
+    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    """Height and width."""
+    color_space: Literal["rgb", "gray"]
+    """``gray`` repeats the luminance in all three channels."""
+    resize: Literal["letterbox", "squash"]
+    """``letterbox`` keeps the aspect ratio and pads; ``squash`` does not."""
+
+
+class TrainConfig(Section):
+    """Backbone, head and how they are trained."""
+
+    backbone: Annotated[str, Field(min_length=1)]
+    """A timm model name."""
+    weights: Annotated[str, Field(min_length=1)]
+    """``packaged`` (from an installed package), ``timm`` (downloaded; needs
+    ``FGPIPE_ONLINE=1``), ``scratch``, or the path of a .safetensors or .pth file."""
+    head: Literal["linear", "gru"]
+    """``linear`` on pooled features; ``gru`` also reads the spatial grid in both directions."""
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the embedding dropped in training."""
+    augment: Literal["none", "flips", "square"]
+    """``flips``: both axes. ``square``: all eight symmetries of the square and a little
+    shift, scale and brightness."""
+    epochs: Count
+    """Passes over the training split."""
+    batch_size: Annotated[int, Field(ge=2)]
+    """Images a step."""
+    learning_rate: Positive
+    """Peak rate of the head."""
+    backbone_rate: Annotated[float, Field(ge=0, le=1)]
+    """The backbone's rate as a fraction of ``learning_rate``; 0 freezes it."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW's, not applied to biases and norms."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    """Share of all steps over which the rate rises from 0; a cosine to 0 follows."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    """Probability mass spread over all classes."""
+    patience: Count
+    """Epochs without a better validation loss after which training stops."""
+    seed: Seed
+    """Of initial head weights, order, augmentation and dropout."""
+    device: Literal["auto", "cpu", "cuda"]
+    """``auto``: CUDA where there is a GPU."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """``auto``: bf16 where the hardware computes in it, else fp32."""
+    threads: Literal["auto"] | Count
+    """Threads of a torch operation on the CPU; ``auto``: one a core."""
+
+
+class EvaluateConfig(Section):
+    """How figures are computed."""
+
+    precision: Literal["auto", "f32", "bf16"]
+    """Precision the exported graph runs at, here and when serving. ``auto``: bf16 where
+    the CPU computes in it, else f32."""
+    n_bootstrap: Annotated[int, Field(ge=100)]
+    """Resamples of the test groups behind each interval."""
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
+    """Share of resamples inside an interval."""
+    n_bins: Annotated[int, Field(ge=2)]
+    """Bins of the calibration error and the reliability curve."""
+    seed: Seed
+    """Of the resampling."""
+
+
+class GateConfig(Section):
+    """What a candidate must reach on the test split."""
+
+    min_top1: Fraction
+    """Floor of top-1."""
+    min_macro_recall: Fraction
+    """Floor of macro recall."""
+    min_coarse_accuracy: Fraction
+    """Floor of the coarse score; unused where the data name no parents."""
+    max_calibration_error: Fraction
+    """Ceiling of the calibration error."""
+    max_drop: Fraction
+    """How far below the champion's the candidate's top-1, macro recall and coarse score
+    may be. A candidate whose interval of the difference lies wholly below 0 is rejected
+    whatever this allows."""
+
+
+class PackageConfig(Section):
+    """What the bundle says about itself."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    """Name of the model, lower case."""
+    description: str
+    """What it is for, for the model card."""
+    license: str
+    """Licence of the model, for the model card; the training data may dictate it."""
+
+
+class Params(Section):
+    """The whole of ``params.yaml``."""
+
+    manifest: ManifestConfig
+    validate_: ValidateConfig = Field(alias="validate")
+    preprocess: PreprocessConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    gate: GateConfig
+    package: PackageConfig
+
+    def section(self, stage: str) -> Section:
+        """The section of the stage of that name."""
+        section: Section = getattr(self, "validate_" if stage == "validate" else stage)
+        return section
+
+
+def load_params(path: Path) -> Params:
+    """Read and check ``params.yaml``.
+
+    Raises:
+        ConfigError: If the file is missing, is not YAML, or a key is missing, unknown or
+            has an impossible value. The message names each key's path, at most five.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        message = f"{path} does not exist; run fgpipe in the project's folder"
+        raise ConfigError(message) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"{path} is not valid YAML: {error}"
+        raise ConfigError(message) from None
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error)) from None
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = [f"{path} has {error.error_count()} wrong value(s):"]
+    for problem in error.errors()[:5]:
+        key = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        match problem["type"]:
+            case "missing":
+                lines.append(f"  {key}: missing; add it")
+            case "extra_forbidden":
+                lines.append(f"  {key}: unknown key; remove it or mend its spelling")
+            case _:
+                lines.append(f"  {key or 'file'}: {text} (it is {problem['input']!r})")
+    return "\n".join(lines)

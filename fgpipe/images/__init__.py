@@ -1,0 +1,1 @@
+"""Image files, what a table of them says, splits and transforms."""

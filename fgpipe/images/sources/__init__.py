@@ -1,0 +1,1 @@
+"""Where images can come from; each source lists them with their labels."""

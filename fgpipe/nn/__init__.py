@@ -1,0 +1,1 @@
+"""The network: backbone, head, and the recogniser that joins them."""

@@ -1,0 +1,63 @@
+"""Export: the recogniser as an ONNX graph that serves without torch."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from fgpipe.nn.recogniser import Recogniser
+
+OPSET = 18
+
+
+def export_graph(recogniser: Recogniser, path: Path, *, image_size_px: int) -> None:
+    """Write the network as ONNX, its batch axis free.
+
+    Input ``images``, uint8 ``(batch, size, size, 3)``; outputs ``logits`` and
+    ``embedding``, float32. What torch notes about the source files that made each node is
+    left out: it would tie the bytes to where the code lies.
+
+    Args:
+        recogniser: In float32 on the CPU; set to evaluation.
+        path: Where to write.
+        image_size_px: Height and width of the input.
+    """
+    recogniser.eval()
+    # Two images: an example of one would freeze the batch axis at one.
+    example = torch.zeros(2, image_size_px, image_size_px, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            recogniser,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits", "embedding"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_origins(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for graph in (model.graph, *model.functions):
+        del graph.metadata_props[:]
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+        for value in graph.value_info:
+            del value.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]

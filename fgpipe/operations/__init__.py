@@ -1,0 +1,1 @@
+"""What changes the outside world: promotion and what follows from it."""

@@ -1,0 +1,179 @@
+"""What the core asks of the world, as protocols.
+
+Adapters in :mod:`fgpipe.adapters` fulfil them with real tools and the fakes in
+``tests/adapters`` in memory; only the command line and the flows choose. Each fake is
+named after its port.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from fgpipe.records import (
+    Baseline,
+    EpochFigures,
+    Evaluation,
+    ExpectationResult,
+    GateDecision,
+    TrainedModel,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """One thing a column of a table must fulfil in every row (or as a whole)."""
+
+    name: str
+    """Short and unique in its suite."""
+    description: str
+    """For a person: what is expected."""
+    kind: str
+    """Great Expectations' snake_case name, e.g. ``expect_column_values_to_be_unique``."""
+    arguments: Mapping[str, object]
+    """Keyword arguments of it, e.g. ``{"column": "path"}``."""
+    named_by: str = "path"
+    """Column that names a failing row in the examples."""
+
+
+class Checker(Protocol):
+    """Holds a table against expectations."""
+
+    def check(
+        self, table: "pd.DataFrame", expectations: Sequence[Expectation]
+    ) -> tuple[ExpectationResult, ...]:
+        """What each expectation found, in their order; examples read ``NAME: value``."""
+        ...
+
+
+class TrainingRun(Protocol):
+    """A training that is being tracked."""
+
+    def log_epoch(self, figures: EpochFigures, *, seconds: float, images_per_second: float) -> None:
+        """Add one epoch; logging the same epoch again (after a resume) changes nothing."""
+        ...
+
+    def finish(self, trained: TrainedModel, payload: Path) -> None:
+        """Tie the run to what it made."""
+        ...
+
+
+class Tracker(Protocol):
+    """Keeps runs for people to compare."""
+
+    def training(
+        self, *, input_key: str, parameters: Mapping[str, object]
+    ) -> AbstractContextManager[TrainingRun]:
+        """Start the run of ``input_key``, or take an unfinished one up again."""
+        ...
+
+    def log_evaluation(self, evaluation: Evaluation, payload: Path) -> None:
+        """Add figures and report to the candidate's run; twice changes nothing."""
+        ...
+
+    def log_gate(self, decision: GateDecision) -> None:
+        """Tag the candidate's run with the verdict; twice changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """A version in the registry."""
+
+    version: int
+    bundle_sha256: str
+    train_sha256: str
+    bento_tag: str | None
+
+
+class Registry(Protocol):
+    """The authority on what is champion."""
+
+    def champion(self) -> ModelVersion | None:
+        """The version with alias ``champion``, if any."""
+        ...
+
+    def find(self, bundle_sha256: str) -> ModelVersion | None:
+        """The newest version of that bundle, if any."""
+        ...
+
+    def register(
+        self, bundle: Path, *, bundle_sha256: str, train_sha256: str, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """Upload a bundle as a version, tied to its training run (made anew, marked
+        ``restored``, where the store has none).
+        """
+        ...
+
+    def set_bento_tag(self, version: int, bento_tag: str) -> None:
+        """Note which Bento a version was built into."""
+        ...
+
+    def promote(self, version: int) -> None:
+        """Move alias ``champion`` to a version; the former champion becomes ``previous``."""
+        ...
+
+    def fetch_bundle(self, baseline: Baseline) -> Path:
+        """A folder with that version's bundle, its hash checked; fetched once and kept.
+
+        Raises:
+            NotReadyError: If the registry has no such version, or its bytes are others.
+        """
+        ...
+
+
+class ServiceBuilder(Protocol):
+    """Makes a bundle into something that serves."""
+
+    def build(self, bundle: Path, *, bundle_sha256: str, name: str) -> str:
+        """Build and give back its tag; a tag built before is given back as it is."""
+        ...
+
+    def has(self, tag: str) -> bool:
+        """Whether that tag is built and whole."""
+        ...
+
+    def prove(self, tag: str) -> None:
+        """Serve it on a free loopback port and ask it the bundle's probe.
+
+        Raises:
+            ParityError: If its answers are not the probe's.
+            PipelineError: If it does not start.
+        """
+        ...
+
+
+class Reproducer(Protocol):
+    """Brings stages up to date and versions data."""
+
+    def reproduce(self, stage: str) -> None:
+        """Bring one stage up to date, or all if ``stage`` is empty.
+
+        Raises:
+            InputError: If the stage refused its input; its message.
+            PipelineError: If it failed otherwise.
+        """
+        ...
+
+    def is_up_to_date(self) -> bool:
+        """Whether every stage's outs are those of its deps and parameters."""
+        ...
+
+    def add(self, path: Path) -> str:
+        """Put a folder under version control; its hash."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What a stage may ask of the world."""
+
+    checker: Checker
+    tracker: Tracker
+    registry: Registry
+    checkpoints: Path
+    """Folder for what a killed training resumes from, outside every stage's output."""

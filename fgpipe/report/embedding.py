@@ -1,0 +1,30 @@
+"""Pictures as ``data:`` URIs, so that the report needs no other file."""
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from fgpipe.images.files import read_image
+
+THUMBNAIL_PX = 160
+"""Longest side of a thumbnail: twice what the page shows it at, for dense screens."""
+
+
+def data_uri(content: bytes, *, mime_type: str) -> str:
+    """A URI that holds the content itself."""
+    return f"data:{mime_type};base64,{base64.b64encode(content).decode()}"
+
+
+def thumbnail_uri(path: Path) -> str:
+    """A small JPEG of an image file.
+
+    Raises:
+        DataError: If it does not decode.
+    """
+    image = Image.fromarray(read_image(path))
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=80, optimize=True)
+    return data_uri(buffer.getvalue(), mime_type="image/jpeg")

@@ -1,0 +1,1 @@
+"""The predictor that evaluation and the service share, and the bundle it reads."""

@@ -1,0 +1,89 @@
+"""The image in a request's body, read with limits.
+
+An image comes as a form's file (field ``image`` or ``file``) or as the whole body. Bytes
+are counted as they arrive, so that a body without end, or one that lies about its length,
+is cut off at the limit. Text in the place of a file is refused: a service that fetches
+an address for whoever asks can be made to read its own network.
+"""
+
+import asyncio
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+FIELDS = ("image", "file")
+"""Names under which a form's file is looked for."""
+
+EXAMPLES = (
+    "send a form (curl -F image=@x.png) or the file with its type "
+    "(curl --data-binary @x.png -H 'Content-Type: image/png')"
+)
+
+
+async def read_upload(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
+    """The image's bytes.
+
+    Args:
+        request: A request whose body has not been read.
+        max_bytes: Most bytes of the body.
+        timeout_s: Most seconds until the body is complete.
+
+    Raises:
+        HTTPException: 408 if it takes too long, 413 if it is too large, 415 if it is
+            neither form nor image, 422 if there is no image in it.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    is_form = kind == "multipart/form-data"
+    if not is_form and kind != "application/octet-stream" and not kind.startswith("image/"):
+        raise HTTPException(415, f"content type {kind[:100]!r} is no image: {EXAMPLES}")
+    limited = _limited(request, max_bytes=max_bytes)
+    try:
+        async with asyncio.timeout(timeout_s):
+            content = await (_file_of_form(limited) if is_form else limited.body())
+    except TimeoutError:
+        raise HTTPException(408, f"the body did not arrive within {timeout_s:g} s") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the body ended early") from None
+    if not content:
+        raise HTTPException(422, f"the image is empty: {EXAMPLES}")
+    return content
+
+
+def _limited(request: Request, *, max_bytes: int) -> Request:
+    """The same request, its body cut off at a number of bytes."""
+    n_bytes = 0
+
+    async def receive() -> Message:
+        nonlocal n_bytes
+        message = await request.receive()
+        n_bytes += len(message.get("body", b""))
+        if n_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        return message
+
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    scope = {key: value for key, value in request.scope.items() if key != "app"}
+    return Request(scope, receive)
+
+
+def _too_large(max_bytes: int) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {max_bytes / 2**20:g} MiB")
+
+
+async def _file_of_form(request: Request) -> bytes:
+    try:
+        async with request.form(max_files=1, max_fields=8) as form:
+            for field in FIELDS:
+                part = form.get(field)
+                if isinstance(part, UploadFile):
+                    return await part.read()
+                if part is not None:
+                    raise HTTPException(422, f"field {field!r} is text, not a file: {EXAMPLES}")
+            raise HTTPException(422, f"the form has no file {' or '.join(FIELDS)}: {EXAMPLES}")
+    except MultiPartException as error:
+        raise HTTPException(422, f"the form is broken: {error.message[:200]}") from None

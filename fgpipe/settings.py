@@ -1,0 +1,83 @@
+"""The environment: what may differ between two machines without changing a number.
+
+==============================  ====================================================
+variable                        what it sets
+==============================  ====================================================
+``FGPIPE_HOME``                 where the MLflow store, Prefect's database, Bentos and
+                                checkpoints live (default: the main checkout)
+``FGPIPE_MODEL_NAME``           name in the MLflow registry (default ``fgpipe``)
+``FGPIPE_ONLINE``               ``1`` lets timm download weights
+``MLFLOW_TRACKING_URI``         a tracking server (default: SQLite under the home)
+==============================  ====================================================
+"""
+
+import os
+from pathlib import Path
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MPLBACKEND": "Agg",
+}
+"""What keeps dependencies from calling home; each is read when its library is imported."""
+
+
+def silence_telemetry() -> None:
+    """Switch telemetry and update checks of every dependency off, unless set already."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not online():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def online() -> bool:
+    """Whether model weights may be fetched from a network."""
+    return os.environ.get("FGPIPE_ONLINE", "0") not in {"", "0", "false"}
+
+
+def model_name() -> str:
+    """Name of the registered model."""
+    return os.environ.get("FGPIPE_MODEL_NAME") or "fgpipe"
+
+
+def home(root: Path) -> Path:
+    """Where state that every checkout shares is kept: the main checkout of ``root``.
+
+    A git worktree and an experiment that DVC runs in a folder of its own
+    (``.dvc/tmp/exps``) write to the MLflow store and the checkpoints of the checkout
+    they came from, not to copies that vanish with them.
+
+    Args:
+        root: The checkout in use.
+    """
+    chosen = os.environ.get("FGPIPE_HOME")
+    if chosen:
+        return Path(chosen).resolve()
+    root = root.resolve()
+    for parent in root.parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return parent.parents[2]
+    git = root / ".git"
+    if git.is_file():
+        git_dir = Path(git.read_text().removeprefix("gitdir:").strip())
+        if not git_dir.is_absolute():
+            git_dir = (root / git_dir).resolve()
+        if git_dir.parent.name == "worktrees":
+            return git_dir.parents[2]
+    return root
+
+
+def tracking_uri(root: Path) -> str:
+    """MLflow's tracking and registry URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root) / 'mlflow.db'}"
+
+
+def state(root: Path) -> Path:
+    """Folder of what is neither code, data nor result: checkpoints, Bentos, servers' state."""
+    return home(root) / ".fgpipe"

@@ -1,0 +1,1 @@
+"""One module and one function a stage, named like the stage."""

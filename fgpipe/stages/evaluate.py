@@ -1,0 +1,308 @@
+"""06 evaluate: candidate and champion on the same test images, as each is served.
+
+Nothing is read of what preprocess made: every image goes from its file's bytes through
+the predictor that the service runs, at the precision that will serve. The temperature is
+fitted on the calibration split; the test split is for figures only.
+
+``candidate/`` holds what the package stage takes along and depends on the candidate
+alone; ``payload/`` the predictions, the comparison and the report.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int64
+
+from fgpipe.config import EvaluateConfig
+from fgpipe.errors import NotReadyError
+from fgpipe.images.table import ATTRIBUTE_PREFIX, read_table
+from fgpipe.metrics.accuracy import parent_probabilities
+from fgpipe.metrics.bootstrap import MIN_GROUPS
+from fgpipe.metrics.calibration import fit_temperature, reliability_curve
+from fgpipe.metrics.confusion import confusion_matrix
+from fgpipe.metrics.scoring import LabelledImages, Scorer
+from fgpipe.ports import Ports
+from fgpipe.records import (
+    Baseline,
+    Comparison,
+    Evaluation,
+    Manifest,
+    Stored,
+    TrainedModel,
+)
+from fgpipe.report.page import Tested, render_report
+from fgpipe.serving.bundle import (
+    CALIBRATION_FILE,
+    PROBE_FILE,
+    Calibration,
+    Probe,
+    ProbeImage,
+    open_bundle,
+)
+from fgpipe.serving.inference import logits_of_files
+from fgpipe.serving.labels import Labels
+from fgpipe.serving.predictor import RUNTIME, Predictor, resolve_precision
+from fgpipe.serving.seen import SEEN_FILE, Seen, seen_groups
+
+MAX_PROBE_IMAGES = 8
+"""Images that a bundle carries to prove itself."""
+
+DIGITS = 6
+"""Digits after the point of what is written for people and plots."""
+
+Probabilities = Float64[np.ndarray, "images classes"]
+
+
+def evaluate(
+    *,
+    raw: Path,
+    baseline: Baseline | None,
+    manifest: Stored[Manifest],
+    train: Stored[TrainedModel],
+    config: EvaluateConfig,
+    out: Path,
+    ports: Ports,
+) -> Evaluation:
+    """Fit the temperature, score candidate and champion, write predictions and report.
+
+    Raises:
+        NotReadyError: If the model was trained on another manifest, or the champion's
+            bundle cannot be had.
+        ConfigError: If this CPU does not compute in the precision asked for.
+        DataError: If a file does not decode, or the test images are of one group.
+    """
+    calibration, test = _splits(manifest, train=train.record)
+    precision = resolve_precision(config.precision)
+    untempered = Predictor.load(train.payload, precision=precision)
+    predictor = untempered.with_temperature(_temperature(untempered, calibration, raw=raw))
+    probabilities = _probabilities(predictor, test, raw=raw, description="test")
+
+    scorer = Scorer(
+        labels=predictor.labels.names,
+        parents=predictor.labels.parent_targets,
+        n_bins=config.n_bins,
+        n_bootstrap=config.n_bootstrap,
+        confidence_level=config.confidence_level,
+        seed=config.seed,
+    )
+    comparison, note = None, None
+    if baseline is not None:
+        comparison, note = _compare(
+            probabilities,
+            test,
+            scorer=scorer,
+            seen=Seen.load(train.payload / SEEN_FILE),
+            champion=ports.registry.fetch_bundle(baseline),
+            version=baseline.version,
+            raw=raw,
+        )
+    confusion = confusion_matrix(
+        probabilities.argmax(axis=1), _targets(test), n_classes=len(scorer.labels)
+    )
+    evaluation = Evaluation(
+        train_sha256=train.record.sha256(),
+        manifest_sha256=manifest.record.sha256(),
+        protocol=manifest.record.protocol,
+        precision=precision,
+        temperature=predictor.temperature,
+        candidate=scorer.score(probabilities, _labelled(test), train_sha256=train.record.sha256()),
+        comparison=comparison,
+        comparison_note=note,
+        confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),
+    )
+
+    _write_candidate(
+        out / "candidate",
+        evaluation=evaluation,
+        n_calibration_images=len(calibration),
+        confidence_level=config.confidence_level,
+        probe=_probe(test, probabilities),
+    )
+    payload = out / "payload"
+    curve = reliability_curve(probabilities, _targets(test), n_bins=config.n_bins)
+    _write_tables(payload, test=test, probabilities=probabilities, labels=predictor.labels)
+    _write_csv(pd.DataFrame([asdict(entry) for entry in curve]), payload / "reliability.csv")
+    tested = Tested(
+        paths=tuple(test["path"]),
+        targets=_targets(test),
+        probabilities=probabilities,
+        reliability=curve,
+        confidence_level=config.confidence_level,
+    )
+    page = render_report(
+        evaluation, trained=train.record, manifest=manifest.record, tested=tested, raw=raw
+    )
+    (payload / "report.html").write_text(page, encoding="utf-8")
+    ports.tracker.log_evaluation(evaluation, payload)
+    return evaluation
+
+
+def _splits(
+    manifest: Stored[Manifest], *, train: TrainedModel
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest's rows for calibration and for test, groups also as integers."""
+    if train.manifest_sha256 != manifest.record.sha256():
+        raise NotReadyError(
+            "the model was trained on another manifest than the one to test on; `dvc repro train`"
+        )
+    table = read_table(manifest.payload)
+    table["code"] = pd.factorize(table["group"], sort=True)[0].astype(np.int64)
+    calibration, test = (
+        table[table["split"] == split].reset_index(drop=True) for split in ("calibration", "test")
+    )
+    return calibration, test
+
+
+def _targets(rows: pd.DataFrame) -> Int64[np.ndarray, " images"]:
+    return rows["target"].to_numpy(dtype=np.int64)
+
+
+def _labelled(rows: pd.DataFrame) -> LabelledImages:
+    return LabelledImages(
+        targets=_targets(rows),
+        groups=rows["code"].to_numpy(dtype=np.int64),
+        attributes={
+            str(name).removeprefix(ATTRIBUTE_PREFIX): rows[name].fillna("").astype(str).tolist()
+            for name in rows.columns
+            if str(name).startswith(ATTRIBUTE_PREFIX)
+        },
+    )
+
+
+def _temperature(predictor: Predictor, calibration: pd.DataFrame, *, raw: Path) -> float:
+    logits = logits_of_files(
+        predictor, calibration["path"].tolist(), folder=raw, description="evaluate: calibration"
+    )
+    return round(fit_temperature(logits, _targets(calibration)), DIGITS)
+
+
+def _probabilities(
+    predictor: Predictor, rows: pd.DataFrame, *, raw: Path, description: str
+) -> Probabilities:
+    logits = logits_of_files(
+        predictor, rows["path"].tolist(), folder=raw, description=f"evaluate: {description}"
+    )
+    return predictor.probabilities(logits)
+
+
+def _compare(
+    candidate: Probabilities,
+    test: pd.DataFrame,
+    *,
+    scorer: Scorer,
+    seen: Seen,
+    champion: Path,
+    version: int,
+    raw: Path,
+) -> tuple[Comparison | None, str | None]:
+    """Candidate and champion on the test images that neither has seen, or why not.
+
+    Args:
+        candidate: The candidate's probabilities, one row a test image.
+        test: The manifest's rows of the test split.
+        scorer: Scores both; a label's parent is today's for both.
+        seen: What the candidate has seen.
+        champion: The champion's bundle.
+        version: The champion's version.
+        raw: The images.
+    """
+    description = open_bundle(champion)
+    if set(description.labels) != set(scorer.labels):
+        return None, (
+            f"champion version {version} knows other labels ({', '.join(description.labels)}) "
+            f"than the candidate ({', '.join(scorer.labels)})"
+        )
+    left_out = seen_groups(
+        test["group"].tolist(),
+        test["sha256"].tolist(),
+        by=(seen, Seen.load(champion / SEEN_FILE)),
+    )
+    rows = np.flatnonzero(~test["group"].isin(left_out))
+    kept = test.iloc[rows]
+    n_groups = kept["group"].nunique()
+    if n_groups < MIN_GROUPS:
+        return None, (
+            f"candidate or champion version {version} has seen {len(left_out)} of the "
+            f"{test['group'].nunique()} test groups; on {n_groups} they cannot be compared"
+        )
+    predictor = Predictor.load(champion)
+    order = [predictor.labels.names.index(label) for label in scorer.labels]
+    probabilities = _probabilities(predictor, kept, raw=raw, description="champion")[:, order]
+    images = _labelled(kept)
+    difference = scorer.difference(candidate[rows], probabilities, images)
+    return Comparison(
+        version=version,
+        champion=scorer.score(probabilities, images, train_sha256=description.train_sha256),
+        n_images=len(kept),
+        n_groups=n_groups,
+        n_groups_left_out=len(left_out),
+        top1=difference.top1,
+        macro_recall=difference.macro_recall,
+        coarse_accuracy=difference.coarse_accuracy,
+    ), None
+
+
+def _probe(test: pd.DataFrame, probabilities: Probabilities) -> Probe:
+    """A few test images: the first of each class, then the second, up to a handful."""
+    turn = test.groupby("target").cumcount()
+    chosen = test.assign(turn=turn).sort_values(["turn", "target"]).index[:MAX_PROBE_IMAGES]
+    return Probe(
+        images=tuple(
+            ProbeImage(
+                file=str(test["path"][row]),
+                sha256=str(test["sha256"][row]),
+                probabilities=tuple(round(float(value), DIGITS) for value in probabilities[row]),
+            )
+            for row in sorted(chosen)
+        )
+    )
+
+
+def _write_candidate(
+    folder: Path,
+    *,
+    evaluation: Evaluation,
+    n_calibration_images: int,
+    confidence_level: float,
+    probe: Probe,
+) -> None:
+    scores = evaluation.candidate
+    Calibration(
+        train_sha256=evaluation.train_sha256,
+        temperature=evaluation.temperature,
+        precision=evaluation.precision,
+        runtime=RUNTIME,
+        n_calibration_images=n_calibration_images,
+        n_test_images=scores.n_images,
+        n_test_groups=scores.n_groups,
+        confidence_level=confidence_level,
+        scores=scores.headline,
+    ).save(folder / CALIBRATION_FILE)
+    probe.save(folder / PROBE_FILE)
+
+
+def _write_tables(
+    payload: Path, *, test: pd.DataFrame, probabilities: Probabilities, labels: Labels
+) -> None:
+    """``predictions.csv``, one row a test image, and ``confusion.csv`` for ``dvc plots``."""
+    names = np.array(labels.names, dtype=object)
+    given = names[probabilities.argmax(axis=1)]
+    predictions = test[["path", "group", "label"]].assign(predicted=given)
+    parents = labels.parent_targets
+    if parents is not None:
+        coarse = parent_probabilities(probabilities, parents=parents)
+        predictions["parent"] = test["parent"]
+        predictions["predicted_parent"] = np.array(labels.parent_names, dtype=object)[
+            coarse.argmax(axis=1)
+        ]
+    for index, name in enumerate(labels.names):
+        predictions[f"probability_{name}"] = probabilities[:, index]
+    _write_csv(predictions, payload / "predictions.csv")
+    confusion = pd.DataFrame({"actual": test["label"], "predicted": given})
+    _write_csv(confusion, payload / "confusion.csv")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")

@@ -1,0 +1,217 @@
+"""05 train: fine-tune backbone and head, keep the best epoch, export the graph.
+
+What decides a weight is in the manifest, the arrays and the ``train`` section. The test
+and calibration splits are not looked at: the epoch is chosen on validation.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save
+
+from fgpipe.config import TrainConfig
+from fgpipe.errors import ParityError
+from fgpipe.images.batches import plain_batches
+from fgpipe.images.table import read_table
+from fgpipe.images.transforms import augmentation
+from fgpipe.metrics.calibration import softmax
+from fgpipe.nn.backbones import Backbone, load_weights
+from fgpipe.nn.export import export_graph
+from fgpipe.nn.recogniser import Recogniser, build
+from fgpipe.ports import Ports
+from fgpipe.records import (
+    EpochFigures,
+    Manifest,
+    Preprocessed,
+    RecogniserSpec,
+    Resolved,
+    Stored,
+    TrainedModel,
+    file_sha256,
+)
+from fgpipe.serving.predictor import Predictor
+from fgpipe.training.checkpoint import Progress, input_key
+from fgpipe.training.hardware import resolve
+from fgpipe.training.loop import EpochSpeed, Examples, Recipe, fit, infer
+
+MAX_GRAPH_ERROR = 1e-3
+"""Largest difference of a probability between torch and the exported graph."""
+
+
+def train(
+    *,
+    manifest: Stored[Manifest],
+    preprocess: Stored[Preprocessed],
+    config: TrainConfig,
+    out: Path,
+    ports: Ports,
+) -> TrainedModel:
+    """Train a recogniser and write what evaluation, bundle and a later training need.
+
+    A training that was killed goes on from its last epoch.
+
+    Raises:
+        ConfigError: If backbone, weights or device are not to be had.
+        PipelineError: If the loss is not finite, or the graph does not do what torch does.
+    """
+    table = read_table(manifest.payload)
+    resolved = resolve(device=config.device, precision=config.precision, threads=config.threads)
+    spec = _specify(manifest.record, preprocess.record, config=config)
+    network = build(spec, seed=config.seed)
+    origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
+    examples = _examples(table, manifest=manifest.record, payload=preprocess.payload)
+
+    parameters = config.model_dump() | {"resolved": resolved.model_dump()}
+    key = input_key(
+        inputs={
+            "manifest": manifest.record.sha256(),
+            "preprocess": preprocess.record.sha256(),
+            "weights": _weights_hash(network),
+        },
+        parameters=parameters,
+    )
+    checkpoint = ports.checkpoints / key / "epoch.safetensors"
+    with ports.tracker.training(input_key=key, parameters={"train": parameters}) as run:
+
+        def on_epoch(figures: EpochFigures, speed: EpochSpeed) -> None:
+            run.log_epoch(figures, seconds=speed.seconds, images_per_second=speed.images_per_second)
+
+        progress = fit(
+            network,
+            examples,
+            recipe=_recipe(config),
+            augmentation=augmentation(config.augment),
+            resolved=resolved,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+        )
+        network.load_state_dict(progress.best_weights)
+        network.to("cpu").float()
+        payload = out / "payload"
+        _write_weights(network, spec=spec, payload=payload)
+        _write_description(manifest, preprocess, progress=progress, table=table, payload=payload)
+        trained = TrainedModel(
+            manifest_sha256=manifest.record.sha256(),
+            preprocessed_sha256=preprocess.record.sha256(),
+            protocol=manifest.record.protocol,
+            recogniser=spec,
+            labels=manifest.record.label_names,
+            parents=manifest.record.parents,
+            resolved=resolved,
+            initial_weights=origin,
+            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+            best_epoch=progress.best_epoch,
+            curves=progress.curves,
+            weights_sha256=file_sha256(payload / "model.safetensors"),
+            graph_sha256=file_sha256(payload / "model.onnx"),
+            graph_max_error=graph_error(network, examples, payload=payload, resolved=resolved),
+        )
+        run.finish(trained, payload)
+    checkpoint.unlink()
+    checkpoint.parent.rmdir()
+    return trained
+
+
+def _specify(
+    manifest: Manifest, preprocessed: Preprocessed, *, config: TrainConfig
+) -> RecogniserSpec:
+    traits = Backbone(config.backbone).traits
+    return RecogniserSpec(
+        backbone=config.backbone,
+        head=config.head,
+        n_classes=len(manifest.labels),
+        dropout=config.dropout,
+        image_size_px=preprocessed.image_size_px,
+        mean=traits.mean,
+        std=traits.std,
+    )
+
+
+def _recipe(config: TrainConfig) -> Recipe:
+    return Recipe(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        backbone_rate=config.backbone_rate,
+        weight_decay=config.weight_decay,
+        warmup_fraction=config.warmup_fraction,
+        label_smoothing=config.label_smoothing,
+        patience=config.patience,
+        seed=config.seed,
+    )
+
+
+def _examples(table: pd.DataFrame, *, manifest: Manifest, payload: Path) -> Examples:
+    names = sorted(set(manifest.parents.values()))
+    parents = [names.index(manifest.parents[label]) for label in manifest.label_names if names]
+    return Examples(
+        pixels=np.load(payload / "images.npy", mmap_mode="r"),
+        targets=table["target"].to_numpy(dtype=np.int64),
+        parents=np.array(parents, dtype=np.int64) if names else None,
+        train=np.flatnonzero(table["split"] == "train"),
+        validation=np.flatnonzero(table["split"] == "validation"),
+    )
+
+
+def _weights_hash(network: Recogniser) -> str:
+    """Hash of the weights to start from, whatever their file is called."""
+    return hashlib.sha256(_serialised(network)).hexdigest()
+
+
+def _serialised(network: Recogniser) -> bytes:
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    return bytes(save(state))
+
+
+def _write_weights(network: Recogniser, *, spec: RecogniserSpec, payload: Path) -> None:
+    (payload / "model.safetensors").write_bytes(_serialised(network))
+    export_graph(network, payload / "model.onnx", image_size_px=spec.image_size_px)
+    text = json.dumps(spec.model_dump(mode="json"), indent=2, sort_keys=True)
+    (payload / "recogniser.json").write_text(text + "\n")
+
+
+def _write_description(
+    manifest: Stored[Manifest],
+    preprocess: Stored[Preprocessed],
+    *,
+    progress: Progress,
+    table: pd.DataFrame,
+    payload: Path,
+) -> None:
+    labels = {"labels": manifest.record.label_names, "parents": manifest.record.parents}
+    (payload / "labels.json").write_text(json.dumps(labels, indent=2, sort_keys=True) + "\n")
+    transform = (preprocess.payload / "transform.json").read_text()
+    (payload / "transform.json").write_text(transform)
+    seen = table[table["split"].isin(["train", "validation"])]
+    seen[["sha256", "group", "split"]].to_csv(payload / "seen.csv", index=False)
+    curves = pd.DataFrame([figures.model_dump() for figures in progress.curves])
+    curves.to_csv(payload / "curves.csv", index=False)
+
+
+def graph_error(
+    network: Recogniser, examples: Examples, *, payload: Path, resolved: Resolved
+) -> float:
+    """Largest difference of a probability between torch and graph on validation, float32.
+
+    Raises:
+        ParityError: If it is above :data:`MAX_GRAPH_ERROR`.
+    """
+    exact = resolved.model_copy(update={"device": "cpu", "precision": "fp32"})
+    rows = examples.validation
+    batches = plain_batches(examples.pixels, rows=rows, batch_size=64)
+    expected = softmax(infer(network, batches, resolved=exact))
+    predictor = Predictor.load(payload, precision="f32")
+    logits = [
+        predictor.logits(images)
+        for images, _ in plain_batches(examples.pixels, rows=rows, batch_size=64)
+    ]
+    error = float(np.abs(softmax(np.concatenate(logits)) - expected).max())
+    if not error <= MAX_GRAPH_ERROR:
+        raise ParityError(
+            f"probabilities of the exported graph and of torch differ by {error:g}, allowed is "
+            f"{MAX_GRAPH_ERROR:g}"
+        )
+    return float(f"{error:.1e}")

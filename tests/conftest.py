@@ -1,0 +1,61 @@
+"""One thread, and the synthetic world as a folder and as a project."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.synthetic import write_world
+
+ROOT = Path(__file__).parents[1]
+
+SMALL = {
+    "validate": {"min_images_per_class": 10, "min_images_per_class_and_split": 1},
+    "preprocess": {"image_size_px": 64},
+    "train": {
+        "backbone": "test_resnet",
+        "weights": "scratch",
+        "epochs": 2,
+        "batch_size": 16,
+        "threads": 1,
+    },
+    "evaluate": {"n_bootstrap": 100},
+    "gate": {
+        "min_top1": 0.0,
+        "min_macro_recall": 0.0,
+        "min_coarse_accuracy": 0.0,
+        "max_calibration_error": 1.0,
+    },
+}
+"""What the ``project`` fixture changes in params.yaml, so that a run takes seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data/raw with 120 images of 4 classes in 40 groups; not to be changed."""
+    raw = tmp_path_factory.mktemp("world") / "raw"
+    write_world(raw)
+    return raw
+
+
+@pytest.fixture
+def project(tmp_path: Path, world: Path) -> Path:
+    """A project's root: small params.yaml, a copy of the world, no baseline."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in SMALL.items():
+        params[section].update(values)
+    root = tmp_path / "project"
+    (root / "data").mkdir(parents=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (root / "data" / "baseline.json").write_text("null\n")
+    shutil.copytree(world, root / "data" / "raw")
+    return root
