@@ -8,11 +8,15 @@ asked before the first request: a machine that does not compute what was evaluat
 not start.
 """
 
+import sys
 from pathlib import Path
 
-from fgpipe.settings import silence_telemetry
+from fgpipe.settings import QUIET, prepare_environment
 
-silence_telemetry()
+prepare_environment()
+# albumentations imports torch where there is one: 470 MB and 2 s for nothing. The Bento's
+# own environment has none; where training's is used instead, it is hidden.
+sys.modules.setdefault("torch", None)  # type: ignore[arg-type] # what Python documents
 
 import bentoml  # noqa: E402 - reads the environment when it is imported
 from starlette.applications import Starlette  # noqa: E402
@@ -25,7 +29,11 @@ routes = Starlette()
 
 
 @bentoml.asgi_app(routes, path="/v1")
-@bentoml.service(name="recogniser", workers=1)
+@bentoml.service(
+    name="recogniser",
+    workers=1,
+    envs=[{"name": name, "value": value} for name, value in QUIET.items()],
+)
 class Recogniser:
     """Tells what an image shows."""
 

@@ -8,4 +8,4 @@ from fgpipe import settings
 
 __version__ = "0.1.0"
 
-settings.silence_telemetry()
+settings.prepare_environment()

@@ -12,13 +12,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar
+from typing import Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fgpipe.errors import NotReadyError, PipelineError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Version of every record and bundle written by this code."""
 
 Split = Literal["train", "validation", "calibration", "test"]
@@ -95,11 +95,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader finds the former content or this, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def file_sha256(path: Path) -> str:

@@ -3,11 +3,15 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from tests.support.synthetic import write_world
+
+if TYPE_CHECKING:
+    from tests.support.tiny_model import Done, Tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +49,30 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = tmp_path_factory.mktemp("world") / "raw"
     write_world(raw)
     return raw
+
+
+@pytest.fixture(scope="session")
+def tiny(world: Path, tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
+    """The world's manifest and two tiny models of it; not to be changed."""
+    from tests.support.tiny_model import make_tiny
+
+    return make_tiny(world, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def done(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> "Done":
+    """The better tiny model, evaluated and packaged; not to be changed."""
+    from tests.support.tiny_model import finish
+
+    return finish(tiny, tiny.train, tmp_path_factory.mktemp("done"))
+
+
+@pytest.fixture(scope="session")
+def worse(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> "Done":
+    """The worse tiny model, evaluated and packaged; not to be changed."""
+    from tests.support.tiny_model import finish
+
+    return finish(tiny, tiny.worse, tmp_path_factory.mktemp("worse"))
 
 
 @pytest.fixture

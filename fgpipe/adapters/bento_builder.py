@@ -14,10 +14,11 @@ this module run as a program builds, ``python -m bentoml`` serves.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,10 +35,12 @@ from fgpipe.adapters.service_process import (
     running,
 )
 from fgpipe.errors import NotReadyError, PipelineError
-from fgpipe.records import file_sha256
 from fgpipe.serving.bundle import check_probe, open_bundle
 
 SERVICE = Path("deploy") / "service.py"
+
+GAVE_UP = "Initializing service error"
+"""What BentoML logs when a service cannot start; it then tries again for ever."""
 
 
 class BentoBuilder:
@@ -49,7 +52,6 @@ class BentoBuilder:
     """
 
     def __init__(self, root: Path, *, start_timeout_s: float = 90) -> None:
-        settings.silence_telemetry()
         self._root = root
         self._start_timeout_s = start_timeout_s
         chosen = os.environ.get("BENTOML_HOME")
@@ -124,7 +126,7 @@ class BentoBuilder:
         host: str = "127.0.0.1",
         ready: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Serve in the foreground until interrupted.
+        """Serve in the foreground, in the main thread, until interrupted or terminated.
 
         Args:
             tag: What to serve.
@@ -137,18 +139,19 @@ class BentoBuilder:
             UnavailableError: If the port is taken.
             PipelineError: If it does not start, or ends by itself.
         """
-        if not self.has(tag):
-            self.bundle_of(tag)
+        open_bundle(self.bundle_of(tag))
         demand_port(port, host=host)
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - the user's choice
         with (
             suppress(KeyboardInterrupt),
+            _interrupted_when_terminated(),
             running(
                 self._serve_command(tag, port=port, host=host),
                 url=url,
                 environment=self._environment(),
                 folder=self._home,
                 start_timeout_s=self._start_timeout_s,
+                gave_up=GAVE_UP,
                 quiet=False,
             ) as process,
         ):
@@ -165,36 +168,33 @@ class BentoBuilder:
             environment=self._environment(),
             folder=self._home,
             start_timeout_s=self._start_timeout_s,
+            gave_up=GAVE_UP,
         ):
             ask_probe(url, bundle)
 
     def _build(self, tag: str, contents: Contents, *, bundle: Path, bundle_sha256: str) -> None:
         name, _, version = tag.partition(":")
         model_tag = f"{name}:{bundle_sha256[:12]}"
+        labels = {"bundle_sha256": bundle_sha256}
+        request = {
+            "bundle": str(bundle.resolve()),
+            "model_tag": model_tag,
+            "labels": labels,
+            "options": {
+                "service": f"{SERVICE.stem}:Recogniser",
+                "name": name,
+                "version": version,
+                "labels": labels,
+                "models": [model_tag],
+                "docker": {"python_version": contents.python_version},
+                "python": {"packages": list(contents.requirements), "lock_packages": False},
+            },
+        }
         with TemporaryDirectory(dir=self._home, prefix=".build-") as folder:
-            context = Path(folder) / "context"
-            for relative, path in contents.sources.items():
-                target = context / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
-            (context / "bundle_tag").write_text(model_tag)
-            request = {
-                "bundle": str(bundle.resolve()),
-                "model_tag": model_tag,
-                "labels": {"bundle_sha256": bundle_sha256},
-                "options": {
-                    "service": f"{SERVICE.stem}:Recogniser",
-                    "name": name,
-                    "version": version,
-                    "labels": {"bundle_sha256": bundle_sha256},
-                    "models": [model_tag],
-                    "docker": {"python_version": contents.python_version, "env": settings.QUIET},
-                    "python": {"packages": list(contents.requirements), "lock_packages": False},
-                },
-            }
+            _write_context(Path(folder) / "context", contents, model_tag=model_tag)
             (Path(folder) / "request.json").write_text(json.dumps(request))
             answer = subprocess.run(
-                [sys.executable, "-m", __name__, str(Path(folder) / "request.json"), str(context)],
+                [sys.executable, "-m", __name__, "request.json", "context"],
                 env=self._environment(),
                 cwd=folder,
                 capture_output=True,
@@ -209,8 +209,8 @@ class BentoBuilder:
         """Whether a build of these contents ran to its end, whatever interrupted another."""
         src = self._bento(tag) / "src"
         return self.has(tag) and all(
-            (src / name).is_file() and file_sha256(src / name) == file_sha256(path)
-            for name, path in contents.sources.items()
+            (src / name).is_file() and (src / name).read_bytes() == code
+            for name, code in contents.sources.items()
         )
 
     def _discard(self, tag: str, *, model_tag: str) -> None:
@@ -233,6 +233,29 @@ class BentoBuilder:
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "BENTOML_HOME": str(self._home)}
+
+
+def _write_context(folder: Path, contents: Contents, *, model_tag: str) -> None:
+    """Lay a service's code out as BentoML builds it."""
+    for name, code in contents.sources.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(code)
+    (folder / "bundle_tag").write_text(model_tag)
+
+
+@contextmanager
+def _interrupted_when_terminated() -> Iterator[None]:
+    """Let what a supervisor sends end the block as the keyboard does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def main(request_path: str, context: str) -> None:

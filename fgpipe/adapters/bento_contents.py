@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import fgpipe
-from fgpipe.records import digest_of_files, file_sha256
+from fgpipe.records import digest_of_files
 
 PACKAGE = Path(fgpipe.__file__).parent
 
@@ -30,8 +30,8 @@ UNSEEN = ("python-multipart",)
 class Contents:
     """A service's code and what it stands on."""
 
-    sources: dict[str, Path]
-    """Each file, by its path in the Bento."""
+    sources: dict[str, bytes]
+    """Each file by its path in the Bento, read once: an editor may save one meanwhile."""
     requirements: tuple[str, ...]
     """``name==version`` of every package, sorted."""
     python_version: str
@@ -40,7 +40,7 @@ class Contents:
     def version(self, bundle_sha256: str) -> str:
         """What a Bento of these and a bundle is called: another one if either changes."""
         environment = "\n".join([self.python_version, *self.requirements])
-        files = {f"src/{name}": file_sha256(path) for name, path in self.sources.items()}
+        files = {f"src/{name}": sha256(code).hexdigest() for name, code in self.sources.items()}
         files["bundle"] = bundle_sha256
         files["environment"] = sha256(environment.encode()).hexdigest()
         return digest_of_files(files)[:12]
@@ -48,19 +48,18 @@ class Contents:
 
 def collect(service: Path) -> Contents:
     """What a Bento of that service file holds."""
-    sources = {service.name: service}
+    sources: dict[str, bytes] = {}
     third_parties: set[str] = set()
-    todo = [service]
+    todo = {service.name: service}
     while todo:
-        for name in imported_names(todo.pop()):
-            top = name.partition(".")[0]
-            if top != PACKAGE.name:
-                third_parties.add(top)
-            for path in _module_files(name) if top == PACKAGE.name else ():
-                key = path.relative_to(PACKAGE.parent).as_posix()
-                if key not in sources:
-                    sources[key] = path
-                    todo.append(path)
+        key, path = todo.popitem()
+        sources[key] = path.read_bytes()
+        for name in imported_names(sources[key]):
+            if name.partition(".")[0] != PACKAGE.name:
+                third_parties.add(name.partition(".")[0])
+                continue
+            reached = {p.relative_to(PACKAGE.parent).as_posix(): p for p in _module_files(name)}
+            todo |= {key: path for key, path in reached.items() if key not in sources}
     return Contents(
         sources=dict(sorted(sources.items())),
         requirements=pinned(third_parties - sys.stdlib_module_names),
@@ -68,13 +67,13 @@ def collect(service: Path) -> Contents:
     )
 
 
-def imported_names(path: Path) -> set[str]:
-    """Every dotted name that a file imports when it runs, wherever in it.
+def imported_names(code: bytes) -> set[str]:
+    """Every dotted name that a module imports when it runs, wherever in it.
 
     ``from a import b`` gives ``a.b``, which may be a module or something in one.
     """
     names = set()
-    for node in _run_time_nodes(ast.parse(path.read_text())):
+    for node in _run_time_nodes(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

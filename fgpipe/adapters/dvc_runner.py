@@ -83,7 +83,7 @@ class DvcRunner:
         share_cache(self._root)
         with TemporaryDirectory(prefix="fgpipe-dvc-") as folder:
             log, failure = Path(folder) / "log", Path(folder) / "failure.json"
-            code = subprocess.run(  # noqa: S603 - our own command
+            code = subprocess.run(
                 [sys.executable, "-m", "fgpipe.adapters.dvc_quietly", str(log), *arguments],
                 cwd=self._root,
                 env=_environment() | {FAILURE_FILE: str(failure)},

@@ -32,9 +32,10 @@ class GxChecker:
             PipelineError: If Great Expectations cannot evaluate an expectation, for
                 instance since its column is not in the table.
 
-        Cost: Importing Great Expectations takes about 5 s, a hundred checks of 5,000 rows 2.
+        Cost: Importing Great Expectations takes about 5 s, 23 checks of 5,000 rows 1 s, of
+        100,000 rows 2.5 s (15 s where one expectation fails in every row).
         """
-        import great_expectations as gx  # noqa: PLC0415 - 5 s that only a check should pay
+        import great_expectations as gx
 
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
         context = gx.get_context(mode="ephemeral")
@@ -92,17 +93,17 @@ def _unexpected(
     expectation: Expectation, result: Mapping[str, object]
 ) -> tuple[int, tuple[str, ...]]:
     """How many rows fail, and some of them; of a whole column, what was seen instead."""
-    if "unexpected_list" not in result:
+    if "unexpected_index_list" not in result:
         seen = result.get("details") or {"observed": result["observed_value"]}
         return 1, (_plain(seen),)
-    values: Sequence[object] = result["unexpected_list"]  # type: ignore[assignment] # JSON
+    # Of the values alone (unexpected_list) only the first 200 are given, of the rows all.
     rows: Sequence[Mapping[str, object]] = result["unexpected_index_list"]  # type: ignore[assignment] # JSON
-    by_itself = expectation.arguments.get("column") == expectation.named_by
+    column, name = str(expectation.arguments["column"]), expectation.named_by
     examples = dict.fromkeys(
-        _plain(value) if by_itself else f"{row[expectation.named_by]}: {_plain(value)}"
-        for row, value in zip(rows, values, strict=True)
+        _plain(row[column]) if column == name else f"{row[name]}: {_plain(row[column])}"
+        for row in rows
     )
-    return len(values), tuple(examples)[:N_EXAMPLES]
+    return len(rows), tuple(examples)[:N_EXAMPLES]
 
 
 def _plain(value: object) -> str:

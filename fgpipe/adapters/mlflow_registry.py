@@ -69,17 +69,21 @@ class MlflowRegistry:
             bundle_sha256: Its hash.
             train_sha256: The training record's hash, which finds the run; where the
                 store has none (after a pull), one is made, marked ``restored``.
-            tags: What else it comes from, without the prefix ``fgpipe.``.
+            tags: What else it comes from, without the prefix ``fgpipe.``; the run keeps
+                what it says itself.
         """
         if not self._client.search_registered_models(f"name = '{self._name}'"):
             self._client.create_registered_model(self._name)
         origin = {f"fgpipe.{name}": value for name, value in tags.items()}
         origin |= {store.BUNDLE_SHA256: bundle_sha256, store.TRAIN_SHA256: train_sha256}
-        run_id = self._run_of(train_sha256) or self._restored_run(origin)
+        run_id = store.run_of(
+            self._client, train_sha256=train_sha256, root=self._root
+        ) or store.restored_run(self._client, tags=origin, root=self._root)
         folder = f"bundle/{bundle_sha256[:12]}"
         self._client.log_artifacts(run_id, str(bundle), folder)
-        for name, value in origin.items():
-            self._client.set_tag(run_id, name, value)
+        said = self._client.get_run(run_id).data.tags
+        for name in origin.keys() - said.keys():
+            self._client.set_tag(run_id, name, origin[name])
         source = f"runs:/{run_id}/{folder}"
         return _as_port(self._client.create_model_version(self._name, source, run_id, tags=origin))
 
@@ -138,25 +142,6 @@ class MlflowRegistry:
             raise NotReadyError(
                 f"the bundle at {source} cannot be fetched from the registry: {error}"
             ) from None
-
-    def _run_of(self, train_sha256: str) -> str | None:
-        """The newest run that made this training record."""
-        runs = self._client.search_runs(
-            [store.experiment_id(self._client, root=self._root)],
-            f"tags.`{store.TRAIN_SHA256}` = '{train_sha256}'",
-            max_results=1,
-        )
-        return str(runs[0].info.run_id) if runs else None
-
-    def _restored_run(self, tags: Mapping[str, str]) -> str:
-        run = self._client.create_run(
-            store.experiment_id(self._client, root=self._root),
-            run_name=f"restored-{tags[store.TRAIN_SHA256][:8]}",
-            tags={**tags, store.RESTORED: "true"},
-        )
-        run_id = str(run.info.run_id)
-        self._client.set_terminated(run_id)
-        return run_id
 
 
 def _as_port(entry: "Entry") -> ModelVersion:

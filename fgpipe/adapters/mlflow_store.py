@@ -10,6 +10,7 @@ MLflow takes seconds to import: it is imported here when a store is connected.
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,21 +55,22 @@ def connect(root: Path) -> "MlflowClient":
         UnavailableError: If the store cannot be reached or was written by another
             version of MLflow; the message has MLflow's reason.
     """
-    settings.silence_telemetry()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7, its own, wait 4 minutes
     import mlflow
+    from sqlalchemy.exc import SQLAlchemyError
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     uri = settings.tracking_uri(root)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    client = mlflow.MlflowClient()
     with _first_touch(root):
         try:
+            client = mlflow.MlflowClient()
             experiment_id(client, root=root)
             client.search_registered_models(max_results=1)
-        except mlflow.MlflowException as error:
+        except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
             message = f"the MLflow store {uri} cannot be used: {_reason(error)}"
             raise UnavailableError(message) from None
     return client
@@ -89,6 +91,34 @@ def experiment_id(client: "MlflowClient", *, root: Path) -> str:
             if experiment is None:
                 raise
     return str(experiment.experiment_id)
+
+
+def run_of(client: "MlflowClient", *, train_sha256: str, root: Path) -> str | None:
+    """The newest run that made a training record, or None."""
+    runs = client.search_runs(
+        [experiment_id(client, root=root)],
+        f"tags.`{TRAIN_SHA256}` = '{train_sha256}'",
+        max_results=1,
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def restored_run(client: "MlflowClient", *, tags: Mapping[str, str], root: Path) -> str:
+    """A finished run for a model that was trained elsewhere, marked as such.
+
+    Args:
+        client: Of the store.
+        tags: What is known of the training; its record's hash must be among them.
+        root: The checkout in use.
+    """
+    run = client.create_run(
+        experiment_id(client, root=root),
+        run_name=f"restored-{tags[TRAIN_SHA256][:8]}",
+        tags={**tags, RESTORED: "true"},
+    )
+    run_id = str(run.info.run_id)
+    client.set_terminated(run_id)
+    return run_id
 
 
 def is_local(root: Path) -> bool:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from fgpipe.serving.bundle import PROBE_FILE, PROBE_TOLERANCE, Probe, open_bundl
 
 SHOWN_CHARACTERS = 4000
 """Most of a failed server's output that an error quotes."""
+
+PATIENCE_S = 10.0
+"""How long a server that was asked to end may take before it is killed."""
 
 
 def free_port() -> int:
@@ -56,6 +59,7 @@ def running(
     environment: Mapping[str, str],
     folder: Path,
     start_timeout_s: float,
+    gave_up: str,
     quiet: bool = True,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server that answers ``/readyz``, until the block ends.
@@ -66,12 +70,20 @@ def running(
         environment: All of its environment variables.
         folder: Its working directory.
         start_timeout_s: Most seconds until it is ready.
+        gave_up: What its output holds once there is no use in waiting longer; looked for
+            if ``quiet``.
         quiet: Keep its output back unless it fails to start.
 
     Raises:
         PipelineError: If it ends or is not ready in time; with the end of its output.
     """
     with tempfile.TemporaryFile() as output:
+
+        def said() -> str:
+            # Not read(): the server writes where this file description stands.
+            size = os.fstat(output.fileno()).st_size
+            return os.pread(output.fileno(), size, 0).decode(errors="replace")
+
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -82,14 +94,14 @@ def running(
             start_new_session=True,
         )
         try:
-            if not _is_ready(process, url=url, timeout_s=start_timeout_s):
-                output.seek(0)
-                shown = output.read().decode(errors="replace")[-SHOWN_CHARACTERS:]
-                ended = process.poll()
-                how = "is not ready" if ended is None else f"ended with exit code {ended}"
+            if not _is_ready(
+                process, url=url, timeout_s=start_timeout_s, hopeless=lambda: gave_up in said()
+            ):
+                code = process.poll()
+                how = "did not get ready" if code is None else f"ended with exit code {code}"
                 raise PipelineError(
-                    f"the service at {url} {how} after at most {start_timeout_s:g} s; "
-                    f"its output ends with:\n{shown.strip() or '(shown above)'}"
+                    f"the service at {url} {how} (it may take {start_timeout_s:g} s); its output "
+                    f"ends with:\n{said()[-SHOWN_CHARACTERS:].strip() or '(shown above)'}"
                 )
             yield process
         finally:
@@ -138,10 +150,12 @@ def ask_probe(url: str, bundle: Path) -> None:
                 )
 
 
-def _is_ready(process: subprocess.Popen[bytes], *, url: str, timeout_s: float) -> bool:
+def _is_ready(
+    process: subprocess.Popen[bytes], *, url: str, timeout_s: float, hopeless: Callable[[], bool]
+) -> bool:
     deadline = time.monotonic() + timeout_s
     with httpx.Client(timeout=2, trust_env=False) as client:
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline and not hopeless():
             with suppress(httpx.HTTPError):
                 if client.get(f"{url}/readyz").status_code == httpx.codes.OK:
                     return True
@@ -149,12 +163,12 @@ def _is_ready(process: subprocess.Popen[bytes], *, url: str, timeout_s: float) -
     return False
 
 
-def _end(process: subprocess.Popen[bytes], *, patience_s: float = 10) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask the whole group to end, then make it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(patience_s)
+        process.wait(PATIENCE_S)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

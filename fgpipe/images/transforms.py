@@ -6,6 +6,7 @@ given and depends on nothing else: not on the worker, the batch or what was draw
 """
 
 import json
+import random
 import warnings
 from typing import Literal, Self
 
@@ -115,7 +116,9 @@ class Augmentation:
         """The change that ``seed`` draws, applied to one image; equal seeds, equal bytes."""
         if self._pipeline is None:
             return image
-        self._pipeline.set_random_seed(seed)
+        # One stream for all steps: set_random_seed would give each step the same numbers,
+        # so that an image is mirrored along both axes or along none.
+        self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         changed: Square = self._pipeline(image=image)["image"]
         return changed
 

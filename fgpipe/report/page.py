@@ -61,7 +61,7 @@ PROTOCOLS: dict[Protocol, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class Outcome:
     """The test split and what the candidate said about it, one entry an image."""
 
     paths: tuple[str, ...]
@@ -107,7 +107,7 @@ def render_report(
     *,
     trained: TrainedModel,
     manifest: Manifest,
-    tested: Tested,
+    outcome: Outcome,
     raw: Path,
 ) -> str:
     """The whole page.
@@ -116,7 +116,7 @@ def render_report(
         evaluation: Figures of candidate and champion.
         trained: The candidate.
         manifest: The data.
-        tested: The test split.
+        outcome: The test split.
         raw: Folder of the images.
 
     Raises:
@@ -124,8 +124,8 @@ def render_report(
     """
     rows = _rows(evaluation.candidate, evaluation.comparison)
     confusion = np.array(evaluation.confusion, dtype=np.int64)
-    examples = Examples(tested, labels=trained.labels, raw=raw)
-    given = tested.probabilities.argmax(axis=1)
+    examples = Examples(outcome, labels=trained.labels, raw=raw)
+    given = outcome.probabilities.argmax(axis=1)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -133,24 +133,24 @@ def render_report(
             evaluation=evaluation,
             trained=trained,
             manifest=manifest,
-            level=tested.confidence_level,
+            level=outcome.confidence_level,
             protocol=PROTOCOLS[evaluation.protocol],
             splits=SPLITS,
             rows=rows,
-            pictures=_pictures(evaluation, trained=trained, rows=rows, tested=tested),
+            pictures=_pictures(evaluation, trained=trained, rows=rows, outcome=outcome),
             confusion=confusion.tolist() if len(trained.labels) <= MAX_TABLE else None,
             pairs=[
                 (pair, [examples.of(row) for row in pair.rows])
                 for pair in confused_pairs(
-                    tested.probabilities, tested.targets, n_pairs=N_PAIRS, n_rows=N_EXAMPLES
+                    outcome.probabilities, outcome.targets, n_pairs=N_PAIRS, n_rows=N_EXAMPLES
                 )
             ],
             worst=[
                 examples.of(row)
-                for row in worst_mistakes(tested.probabilities, tested.targets, n_rows=N_WORST)
+                for row in worst_mistakes(outcome.probabilities, outcome.targets, n_rows=N_WORST)
             ],
-            n_wrong=int(np.sum(given != tested.targets)),
-            reliability=tested.reliability,
+            n_wrong=int(np.sum(given != outcome.targets)),
+            reliability=outcome.reliability,
             max_values=MAX_VALUES,
         )
     )
@@ -159,16 +159,16 @@ def render_report(
 class Examples:
     """Makes examples of test images, each picture once."""
 
-    def __init__(self, tested: Tested, *, labels: tuple[str, ...], raw: Path) -> None:
-        self._tested = tested
+    def __init__(self, outcome: Outcome, *, labels: tuple[str, ...], raw: Path) -> None:
+        self._outcome = outcome
         self._labels = labels
         self._thumbnail = cache(lambda path: thumbnail_uri(raw / path))
 
     def of(self, row: int) -> Example:
         """The example of one row of the test split."""
-        probabilities = self._tested.probabilities[row]
-        target = int(self._tested.targets[row])
-        path = self._tested.paths[row]
+        probabilities = self._outcome.probabilities[row]
+        target = int(self._outcome.targets[row])
+        path = self._outcome.paths[row]
         return Example(
             path=path,
             picture=self._thumbnail(path),
@@ -197,7 +197,7 @@ def _rows(candidate: ModelScores, comparison: Comparison | None) -> list[Row]:
 
 
 def _pictures(
-    evaluation: Evaluation, *, trained: TrainedModel, rows: list[Row], tested: Tested
+    evaluation: Evaluation, *, trained: TrainedModel, rows: list[Row], outcome: Outcome
 ) -> dict[str, str]:
     champion = f"champion v{evaluation.comparison.version}" if evaluation.comparison else ""
     svgs = {
@@ -208,7 +208,7 @@ def _pictures(
         "confusion": confusion_picture(
             np.array(evaluation.confusion, dtype=np.int64), labels=trained.labels
         ),
-        "reliability": reliability_picture(tested.reliability),
+        "reliability": reliability_picture(outcome.reliability),
         "curves": curves_picture(trained.curves, best_epoch=trained.best_epoch),
     }
     return {name: data_uri(svg, mime_type="image/svg+xml") for name, svg in svgs.items()}
@@ -222,7 +222,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    environment.filters["percent"] = lambda value, digits=1: (
+        f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+    )
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     environment.filters["count"] = lambda value: f"{value:,}"
     return environment

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from fgpipe.metrics.calibration import ReliabilityBin
 from fgpipe.records import EpochFigures, Score
 
-BLUE, ORANGE, GREEN, INK, MUTED = "#0072b2", "#d55e00", "#009e73", "#1f2933", "#7b8794"
+BLUE, ORANGE, GREEN, INK, MUTED = "#0072b2", "#d55e00", "#009e73", "#1f2933", "#616e7c"
 
 
 MAX_LABELLED = 60
@@ -50,20 +50,21 @@ def confusion_picture(
         axes.set_ylabel("true label")
         if n <= MAX_LABELLED:
             names = [_shortened(label) for label in labels]
-            upright = n <= 6 and max(map(len, names)) <= 14
-            axes.set_xticks(range(n), names, rotation=0 if upright else 90, parse_math=False)
+            turn = {"rotation": 35, "ha": "right"} if n <= 8 else {"rotation": 90}
+            axes.set_xticks(range(n), names, parse_math=False, **turn)
             axes.set_yticks(range(n), names, parse_math=False)
         if n <= MAX_COUNTED:
             for row, column in np.ndindex(n, n):
                 share, count = shares[row, column], confusion[row, column]
+                ink = "white" if share > 0.55 else INK
                 axes.text(
                     column,
                     row,
-                    f"{count}\n{share:.0%}",
+                    f"{count}\n{share:.0%}" if count else "0",
                     ha="center",
                     va="center",
                     fontsize=11 if n <= 8 else 8,
-                    color="white" if share > 0.55 else INK,
+                    color=ink if count else MUTED,
                 )
         bar = figure.colorbar(image, ax=axes, shrink=0.7, format=PercentFormatter(1))
         bar.set_label("share of the true label's images")
@@ -76,8 +77,9 @@ def reliability_picture(curve: Sequence[ReliabilityBin]) -> bytes:
     centres = [(entry.low + entry.high) / 2 for entry in curve]
     widths = [0.92 * (entry.high - entry.low) for entry in curve]
     with _styled():
-        figure = Figure(figsize=(6, 5.6), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        figure = Figure(figsize=(6, 5.6))
+        margins = {"left": 0.13, "right": 0.96, "bottom": 0.1, "top": 0.98, "hspace": 0.08}
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw=margins)
         top.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfect")
         top.plot(
             [entry.confidence for entry in curve],
@@ -101,8 +103,9 @@ def curves_picture(curves: Sequence[EpochFigures], *, best_epoch: int) -> bytes:
     """Losses and validation figures over the epochs, the kept one marked."""
     epochs = [entry.epoch for entry in curves]
     with _styled():
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        figure = Figure(figsize=(10, 3.8))
+        margins = {"left": 0.06, "right": 0.98, "bottom": 0.14, "top": 0.92, "wspace": 0.18}
+        left, right = figure.subplots(1, 2, gridspec_kw=margins)
         left.set_title("Loss")
         left.plot(
             epochs,

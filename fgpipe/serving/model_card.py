@@ -52,6 +52,8 @@ def render_model_card(
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - Markdown; labels in tables go through `cell`
         keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
     return environment.get_template("model_card.md.j2").render(

@@ -32,7 +32,7 @@ from fgpipe.records import (
     Stored,
     TrainedModel,
 )
-from fgpipe.report.page import Tested, render_report
+from fgpipe.report.page import Outcome, render_report
 from fgpipe.serving.bundle import (
     CALIBRATION_FILE,
     PROBE_FILE,
@@ -124,7 +124,7 @@ def evaluate(
     curve = reliability_curve(probabilities, _targets(test), n_bins=config.n_bins)
     _write_tables(payload, test=test, probabilities=probabilities, labels=predictor.labels)
     _write_csv(pd.DataFrame([asdict(entry) for entry in curve]), payload / "reliability.csv")
-    tested = Tested(
+    outcome = Outcome(
         paths=tuple(test["path"]),
         targets=_targets(test),
         probabilities=probabilities,
@@ -132,7 +132,7 @@ def evaluate(
         confidence_level=config.confidence_level,
     )
     page = render_report(
-        evaluation, trained=train.record, manifest=manifest.record, tested=tested, raw=raw
+        evaluation, trained=train.record, manifest=manifest.record, outcome=outcome, raw=raw
     )
     (payload / "report.html").write_text(page, encoding="utf-8")
     ports.tracker.log_evaluation(evaluation, payload)

@@ -154,7 +154,7 @@ def _of_rows() -> tuple[Expectation, ...]:
             arguments={"column": "split", "value_set": list(SPLITS)},
         ),
         _matching(
-            "sha256_well_formed", "a hash is 64 hexadecimal digits", "sha256", "^[0-9a-f]{64}$"
+            "sha256_well_formed", "a hash is 64 hexadecimal digits", "sha256", r"^[0-9a-f]{64}\Z"
         ),
         _between(
             "content_unique",

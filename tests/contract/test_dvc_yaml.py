@@ -10,27 +10,30 @@ from fgpipe.pipeline import STAGES, Stage
 from fgpipe.records import EpochFigures
 from tests.support.dvc_yaml import OUTSIDE, ROOT, code_of, deps_of, import_graph, outs_of
 
+Written = dict[str, Any]
 AGAIN = "; `python -m tests.support.dvc_yaml` writes it again"
 
 by_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 
 
 @pytest.fixture(scope="module")
-def written() -> dict[str, Any]:
+def written() -> Written:
     return yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
 
-def test_the_stages_are_those_of_the_pipeline_in_its_order(written: dict[str, Any]) -> None:
-    assert list(written: dict[str, Any]["stages"]) == [stage.name for stage in STAGES], AGAIN
+def test_the_stages_are_those_of_the_pipeline_in_its_order(written: Written) -> None:
+    assert list(written["stages"]) == [stage.name for stage in STAGES], AGAIN
 
 
 @by_stage
-def test_a_stage_runs_the_module_that_the_command_line_runs(written: dict[str, Any], stage: Stage) -> None:
+def test_a_stage_runs_the_module_that_the_command_line_runs(written: Written, stage: Stage) -> None:
     assert written["stages"][stage.name]["cmd"] == f"python -m fgpipe {stage.name}"
 
 
 @by_stage
-def test_a_stage_depends_on_what_it_reads_and_on_the_code_it_reaches(written: dict[str, Any], stage: Stage) -> None:
+def test_a_stage_depends_on_what_it_reads_and_on_the_code_it_reaches(
+    written: Written, stage: Stage
+) -> None:
     deps = written["stages"][stage.name]["deps"]
 
     missing, superfluous = set(deps_of(stage)) - set(deps), set(deps) - set(deps_of(stage))
@@ -48,7 +51,7 @@ def test_a_stage_reaches_no_adapter_and_no_other_stage(stage: Stage) -> None:
 
 
 @by_stage
-def test_a_stage_has_its_own_section_of_parameters(written: dict[str, Any], stage: Stage) -> None:
+def test_a_stage_has_its_own_section_of_parameters(written: Written, stage: Stage) -> None:
     sections = {field.alias or name for name, field in Params.model_fields.items()}
 
     assert written["stages"][stage.name]["params"] == [stage.name]
@@ -56,7 +59,9 @@ def test_a_stage_has_its_own_section_of_parameters(written: dict[str, Any], stag
 
 
 @by_stage
-def test_outs_are_the_record_and_folders_and_all_are_cached_but_the_gates(written: dict[str, Any], stage: Stage) -> None:
+def test_outs_are_the_record_and_folders_and_all_are_cached_but_the_gates(
+    written: Written, stage: Stage
+) -> None:
     entry = written["stages"][stage.name]
 
     if stage.name == "gate":
@@ -82,7 +87,7 @@ def test_code_reached_through_others_and_templates_are_found(module: str, reache
     assert reached in code_of(stage)
 
 
-def test_plots_of_training_name_columns_of_the_curves(written: dict[str, Any]) -> None:
+def test_plots_of_training_name_columns_of_the_curves(written: Written) -> None:
     for name in ("loss", "accuracy"):
         plot = _plot(written, name)
         [(path, columns)] = plot["y"].items()
@@ -98,5 +103,5 @@ def test_folders_that_python_writes_beside_code_are_ignored() -> None:
     assert ".venv/" in ignored
 
 
-def _plot(written: dict[str, Any]: dict, name: str) -> dict[str, Any]:
+def _plot(written: Written, name: str) -> dict[str, Any]:
     return next(plot[name] for plot in written["plots"] if name in plot)

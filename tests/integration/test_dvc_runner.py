@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,37 @@ pytestmark = pytest.mark.integration
 EVERY_STAGE = [stage.name for stage in STAGES]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _stages_are_found() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+        yield
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_project(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="module")
+def finished_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished") / "project"
+    shutil.copytree(template, root)
+    DvcRunner(root).reproduce("")
+    commit(root, "results")
+    return root
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
-    return make_tiny_project(tmp_path / "project")
+def project(template: Path, tmp_path: Path) -> Path:
+    """Data added and nothing run."""
+    return Path(shutil.copytree(template, tmp_path / "project"))
+
+
+@pytest.fixture
+def finished(finished_template: Path, tmp_path: Path) -> Path:
+    """Every stage run, and committed."""
+    return Path(shutil.copytree(finished_template, tmp_path / "project"))
 
 
 def dvc(*arguments: str, root: Path) -> str:
@@ -48,40 +77,36 @@ def dvc(*arguments: str, root: Path) -> str:
     return done.stdout
 
 
-def test_all_stages_run_once_and_then_are_up_to_date(project: Path) -> None:
-    runner = DvcRunner(project)
-    before = runner.is_up_to_date()
+def test_all_stages_run_once_and_then_are_up_to_date(finished: Path) -> None:
+    runner = DvcRunner(finished)
 
     runner.reproduce("")
-    runner.reproduce("")
 
-    assert not before
-    assert sorted(ran(project)) == sorted(EVERY_STAGE)
+    assert sorted(ran(finished)) == sorted(EVERY_STAGE)
     assert runner.is_up_to_date()
 
 
-def test_earlier_parameters_bring_the_earlier_result_back_without_running(project: Path) -> None:
-    runner = DvcRunner(project)
-    runner.reproduce("")
-    first = (project / "data" / "05_train" / "record.json").read_bytes()
-    set_parameter(project, "train.head", "gru")
-    runner.reproduce("")
-    n_ran = len(ran(project))
+def test_earlier_parameters_bring_the_earlier_result_back_without_running(finished: Path) -> None:
+    runner = DvcRunner(finished)
+    first = (finished / "data" / "05_train" / "record.json").read_bytes()
+    set_parameter(finished, "train.head", "gru")
+    runner.reproduce("train")
+    second = (finished / "data" / "05_train" / "record.json").read_bytes()
+    n_ran = len(ran(finished))
 
-    set_parameter(project, "train.head", "linear")
+    set_parameter(finished, "train.head", "linear")
     was_up_to_date = runner.is_up_to_date()
-    runner.reproduce("")
+    runner.reproduce("train")
 
     assert not was_up_to_date
-    assert (project / "data" / "05_train" / "record.json").read_bytes() == first
-    assert set(ran(project)[n_ran:]) <= {"gate"}
+    assert second != first
+    assert (finished / "data" / "05_train" / "record.json").read_bytes() == first
+    assert len(ran(finished)) == n_ran
 
 
-def test_outs_that_were_deleted_are_missed_and_brought_back(project: Path) -> None:
-    runner = DvcRunner(project)
-    runner.reproduce("")
-    record = project / "data" / "03_preprocess" / "record.json"
-    n_ran = len(ran(project))
+def test_outs_that_were_deleted_are_missed_and_brought_back(finished: Path) -> None:
+    runner = DvcRunner(finished)
+    record = finished / "data" / "03_preprocess" / "record.json"
 
     record.unlink()
     was_up_to_date = runner.is_up_to_date()
@@ -89,7 +114,7 @@ def test_outs_that_were_deleted_are_missed_and_brought_back(project: Path) -> No
 
     assert not was_up_to_date
     assert record.exists()
-    assert len(ran(project)) == n_ran
+    assert len(ran(finished)) == len(EVERY_STAGE)
 
 
 def test_one_stage_is_brought_up_to_date_alone(project: Path) -> None:
@@ -99,24 +124,24 @@ def test_one_stage_is_brought_up_to_date_alone(project: Path) -> None:
 
 
 def test_a_users_mistake_in_a_stage_is_an_input_error_and_is_not_printed(
-    project: Path, capfd: pytest.CaptureFixture[str]
+    finished: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    set_parameter(project, "train.weights", "refuse")
+    set_parameter(finished, "train.weights", "refuse")
 
     with pytest.raises(InputError, match=r"^train\.weights: 'refuse' is no weights$"):
-        DvcRunner(project).reproduce("")
+        DvcRunner(finished).reproduce("train")
 
     said = "".join(capfd.readouterr())
     assert said == ""
 
 
 def test_a_crash_in_a_stage_shows_what_the_stage_printed_and_nothing_of_dvc(
-    project: Path, capfd: pytest.CaptureFixture[str]
+    finished: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    set_parameter(project, "train.weights", "crash")
+    set_parameter(finished, "train.weights", "crash")
 
     with pytest.raises(PipelineError, match="exited with 1"):
-        DvcRunner(project).reproduce("")
+        DvcRunner(finished).reproduce("train")
 
     out, err = capfd.readouterr()
     assert "RuntimeError: crash as asked" in err
@@ -124,8 +149,9 @@ def test_a_crash_in_a_stage_shows_what_the_stage_printed_and_nothing_of_dvc(
     assert out == ""
 
 
-def test_missing_images_are_named_with_the_commands_that_bring_them(tmp_path: Path) -> None:
-    project = make_tiny_project(tmp_path)
+def test_missing_images_are_named_with_the_commands_that_bring_them(
+    project: Path, tmp_path: Path
+) -> None:
     (project / "data" / "raw").rename(tmp_path / "away")
 
     with pytest.raises(NotReadyError, match=r"^data/raw does not exist; `fgpipe data fetch"):
@@ -172,38 +198,33 @@ def test_data_added_again_unchanged_have_the_same_hash_and_changed_another(proje
     assert changed != first
 
 
-def test_a_worktree_uses_the_main_checkouts_cache(project: Path, tmp_path: Path) -> None:
-    DvcRunner(project).reproduce("")
-    commit(project, "results")
-    n_ran = len(ran(project))
-    git("worktree", "add", "--quiet", str(tmp_path / "tree"), root=project)
+def test_a_worktree_uses_the_main_checkouts_cache(finished: Path, tmp_path: Path) -> None:
+    git("worktree", "add", "--quiet", str(tmp_path / "tree"), root=finished)
 
     worktree = DvcRunner(tmp_path / "tree")
     (tmp_path / "tree" / "data" / "raw").mkdir()
-    labels = (project / "data" / "raw" / "labels.csv").read_bytes()
+    labels = (finished / "data" / "raw" / "labels.csv").read_bytes()
     (tmp_path / "tree" / "data" / "raw" / "labels.csv").write_bytes(labels)
     worktree.reproduce("")
 
-    assert len(ran(project)) == n_ran
+    assert len(ran(finished)) == len(EVERY_STAGE)
     assert ran(tmp_path / "tree") == []
     assert worktree.is_up_to_date()
 
 
-def test_an_experiment_shows_in_metrics_tables_and_plots(project: Path) -> None:
-    DvcRunner(project).reproduce("")
-    commit(project, "results")
+def test_an_experiment_shows_in_metrics_tables_and_plots(finished: Path) -> None:
 
-    dvc("exp", "run", "--quiet", "--name", "gru-head", "-S", "train.head=gru", root=project)
-    shown = list(csv.DictReader(io.StringIO(dvc("exp", "show", "--csv", root=project))))
-    compared = json.loads(dvc("metrics", "diff", "--json", "HEAD", root=project))
-    dvc("plots", "diff", "HEAD", root=project)
+    dvc("exp", "run", "--quiet", "--name", "gru-head", "-S", "train.head=gru", root=finished)
+    shown = list(csv.DictReader(io.StringIO(dvc("exp", "show", "--csv", root=finished))))
+    compared = json.loads(dvc("metrics", "diff", "--json", "HEAD", root=finished))
+    dvc("plots", "diff", "HEAD", root=finished)
 
     tried = next(row for row in shown if row["Experiment"] == "gru-head")
     assert float(tried["test.top1.low"]) == pytest.approx(0.75)
     assert tried["train.head"] == "gru"
-    [figures] = compared["diff"].values()
+    [figures] = compared.values()
     assert figures["test.top1.value"]["diff"] == pytest.approx(0.1)
-    assert load_record(GateDecision, root=project).test["top1"].value == pytest.approx(0.8)
-    page = (project / "dvc_plots" / "index.html").read_text()
+    assert load_record(GateDecision, root=finished).test["top1"].value == pytest.approx(0.8)
+    page = (finished / "dvc_plots" / "index.html").read_text()
     for title in ("Loss", "Validation", "Reliability", "true class against given class"):
         assert title in page

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from fgpipe.images.transforms import Preprocessing
@@ -21,11 +19,13 @@ from fgpipe.serving.bundle import (
     ProbeImage,
     seal_bundle,
 )
+from tests.support.tiny_model import SIZE_PX, tiny_graph
 
 LABELS = ("amber", "blue", "green")
 PARENTS = {"amber": "warm", "blue": "cold", "green": "cold"}
-SIZE_PX = 32
 TRAIN_SHA256 = "7" * 64
+WEIGHTS = np.array([[8, 0, 0], [0, 0, 4], [0, 4, 0]])
+"""Row a channel's mean, column a label: amber is red, blue is blue, green is green."""
 COLOURS = {"amber": (250, 60, 10), "blue": (10, 60, 250), "green": (10, 250, 60)}
 
 
@@ -42,7 +42,8 @@ def tiny_bundle(
     from fgpipe.serving.predictor import Predictor
 
     (folder / "probe").mkdir(parents=True)
-    _save_graph(folder / "model.onnx")
+    graph = tiny_graph(WEIGHTS, np.zeros(3), cell_px=SIZE_PX)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
     (folder / "labels.json").write_text(json.dumps({"labels": LABELS, "parents": PARENTS}))
     transform = Preprocessing.from_config(image_size_px=SIZE_PX, color_space="rgb", resize="squash")
     (folder / "transform.json").write_text(transform.to_json())
@@ -90,30 +91,3 @@ def png(colour: tuple[int, int, int], *, size: tuple[int, int] = (48, 40)) -> by
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def _save_graph(path: Path) -> None:
-    """Mean of each channel, mapped to logits: amber is red, blue blue, green green."""
-    mapping = np.array([[4.0, 0, 0], [0, 0, 4.0], [0, 4.0, 0]], dtype=np.float32) * [[2], [1], [1]]
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["floats", "full"], ["fractions"]),
-        helper.make_node("ReduceMean", ["fractions", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("MatMul", ["embedding", "mapping"], ["logits"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", SIZE_PX, SIZE_PX, 3])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3]),
-        ],
-        [
-            numpy_helper.from_array(np.array(255, dtype=np.float32), "full"),
-            numpy_helper.from_array(np.array([1, 2], dtype=np.int64), "axes"),
-            numpy_helper.from_array(np.ascontiguousarray(mapping.T, dtype=np.float32), "mapping"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, path)

@@ -5,6 +5,9 @@ squares fitted on the training split: right often enough to be interesting.
 """
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,16 @@ import onnx
 import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
-from fgpipe.config import ManifestConfig
+from fgpipe.config import EvaluateConfig, ManifestConfig, PackageConfig
 from fgpipe.images.files import read_image
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.ports import Ports
 from fgpipe.records import (
+    Baseline,
+    Bundle,
     EpochFigures,
+    Evaluation,
     Manifest,
     Protocol,
     RecogniserSpec,
@@ -27,7 +33,10 @@ from fgpipe.records import (
     TrainedModel,
     file_sha256,
 )
+from fgpipe.serving.bundle import open_bundle, seal_bundle
+from fgpipe.stages.evaluate import evaluate
 from fgpipe.stages.manifest import manifest
+from fgpipe.stages.package import package
 from tests.adapters.checker import FakeChecker
 from tests.adapters.registry import FakeRegistry
 from tests.adapters.tracker import FakeTracker
@@ -35,6 +44,134 @@ from tests.adapters.tracker import FakeTracker
 SIZE_PX, CELL_PX = 64, 8
 
 FRACTIONS = {"train": 0.5, "validation": 0.1, "calibration": 0.2, "test": 0.2}
+
+
+EVALUATE = EvaluateConfig(precision="f32", n_bootstrap=100, confidence_level=0.9, n_bins=5, seed=0)
+PACKAGE = PackageConfig(name="tiny", description="Tells marks apart.", license="CC0-1.0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiny:
+    """Images, their manifest and two models; not to be changed."""
+
+    raw: Path
+    manifest: Stored[Manifest]
+    train: Stored[TrainedModel]
+    """Right about most images."""
+    worse: Stored[TrainedModel]
+    """The same with noise on its weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A model that was evaluated without a champion and packaged; not to be changed."""
+
+    evaluation: Evaluation
+    evaluated: Path
+    """Folder of the evaluate stage."""
+    ports: Ports
+    """Those of the evaluation."""
+    bundle: Bundle
+    packaged: Path
+    """Folder of the bundle."""
+
+
+def make_tiny(raw: Path, folder: Path, *, protocol: Protocol = "stable") -> Tiny:
+    """Run the real manifest stage over ``raw`` and fit two models to it."""
+    stored = tiny_manifest(raw, folder / "manifest", protocol=protocol)
+    return Tiny(
+        raw=raw,
+        manifest=stored,
+        train=tiny_train(raw, stored, folder / "train", noise=0.05, scale=12),
+        worse=tiny_train(raw, stored, folder / "worse", noise=0.3),
+    )
+
+
+def finish(tiny: Tiny, train: Stored[TrainedModel], folder: Path) -> Done:
+    """Evaluate and package a model."""
+    ports = tiny_ports(folder)
+    evaluation = run_evaluate(tiny, folder / "evaluate", train=train, ports=ports)
+    bundle = run_package(tiny, folder / "evaluate", folder / "package", train=train)
+    return Done(
+        evaluation=evaluation,
+        evaluated=folder / "evaluate",
+        ports=ports,
+        bundle=bundle,
+        packaged=folder / "package" / "payload",
+    )
+
+
+def run_evaluate(
+    tiny: Tiny,
+    out: Path,
+    *,
+    train: Stored[TrainedModel] | None = None,
+    baseline: Baseline | None = None,
+    ports: Ports | None = None,
+) -> Evaluation:
+    """The evaluate stage, as ``run_stage`` calls it."""
+    for name in ("candidate", "payload"):
+        (out / name).mkdir(parents=True)
+    return evaluate(
+        raw=tiny.raw,
+        baseline=baseline,
+        manifest=tiny.manifest,
+        train=train or tiny.train,
+        config=EVALUATE,
+        out=out,
+        ports=ports or tiny_ports(out),
+    )
+
+
+def run_package(
+    tiny: Tiny, evaluated: Path, out: Path, *, train: Stored[TrainedModel] | None = None
+) -> Bundle:
+    """The package stage over what :func:`run_evaluate` left in ``evaluated``."""
+    (out / "payload").mkdir(parents=True)
+    return package(
+        raw=tiny.raw,
+        manifest=tiny.manifest,
+        train=train or tiny.train,
+        candidate=evaluated / "candidate",
+        config=PACKAGE,
+        out=out,
+        ports=tiny_ports(out),
+    )
+
+
+def register_champion(bundle: Path, ports: Ports) -> Baseline:
+    """Make a bundle the one to beat."""
+    description = open_bundle(bundle)
+    entry = ports.registry.register(
+        bundle,
+        bundle_sha256=description.bundle_sha256,
+        train_sha256=description.train_sha256,
+        tags={},
+    )
+    ports.registry.promote(entry.version)
+    return Baseline(
+        version=entry.version,
+        bundle_sha256=entry.bundle_sha256,
+        train_sha256=entry.train_sha256,
+    )
+
+
+def resealed(
+    bundle: Path, folder: Path, *, change: Callable[[Path], None], **facts: object
+) -> Path:
+    """A copy of a bundle with changed files, sealed again: another bundle, and whole."""
+    shutil.copytree(bundle, folder)
+    known = open_bundle(folder).model_dump(exclude={"files"})
+    (folder / "bundle.json").unlink()
+    change(folder)
+    seal_bundle(folder, facts=known | facts)
+    return folder
+
+
+def copied(train: Stored[TrainedModel], folder: Path, **changes: object) -> Stored[TrainedModel]:
+    """A model in a folder of its own, to be changed."""
+    shutil.copytree(train.payload, folder)
+    return Stored(record=train.record.model_copy(update=changes), payload=folder)
 
 
 def tiny_embedding(pixels: np.ndarray, *, cell_px: int = CELL_PX) -> np.ndarray:
@@ -60,7 +197,11 @@ def tiny_graph(weights: np.ndarray, bias: np.ndarray, *, cell_px: int = CELL_PX)
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIZE_PX, SIZE_PX, 3])],
+        [
+            helper.make_tensor_value_info(
+                "images", TensorProto.UINT8, ["batch", SIZE_PX, SIZE_PX, 3]
+            )
+        ],
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(bias)]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", len(weights)]),
@@ -94,7 +235,13 @@ def tiny_manifest(raw: Path, out: Path, *, protocol: Protocol = "stable") -> Sto
 
 
 def tiny_train(
-    raw: Path, stored: Stored[Manifest], out: Path, *, noise: float = 0.0, seed: int = 0
+    raw: Path,
+    stored: Stored[Manifest],
+    out: Path,
+    *,
+    noise: float = 0.0,
+    scale: float = 6,
+    seed: int = 0,
 ) -> Stored[TrainedModel]:
     """The payload and record that the train stage would leave.
 
@@ -103,6 +250,7 @@ def tiny_train(
         stored: Their manifest.
         out: The stage's folder, made here.
         noise: Standard deviation added to the weights: a worse model.
+        scale: Of the logits: how sure it is of itself.
         seed: Of the noise.
     """
     payload = out / "payload"
@@ -113,7 +261,8 @@ def tiny_train(
     )
     chosen = table[table["split"] == "train"]
     pixels = np.stack([transform(read_image(raw / path)) for path in chosen["path"]])
-    weights, bias = _fitted(pixels, chosen["target"].to_numpy(), n=len(stored.record.labels))
+    wanted = scale * (np.eye(len(stored.record.labels))[chosen["target"]])
+    weights, bias = _fitted(pixels, wanted - wanted.mean(axis=1, keepdims=True))
     weights = weights + np.random.default_rng(seed).normal(0, noise, weights.shape)
 
     (payload / "model.onnx").write_bytes(tiny_graph(weights, bias).SerializeToString())
@@ -129,12 +278,11 @@ def tiny_train(
     return Stored(record=record, payload=payload)
 
 
-def _fitted(pixels: np.ndarray, targets: np.ndarray, *, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ridge regression onto one-hot targets, scaled up to look like logits."""
+def _fitted(pixels: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression onto the logits wanted."""
     features = tiny_embedding(pixels)
     mean = features.mean(axis=0)
     centred = features - mean
-    wanted = 6 * (np.eye(n)[targets] - 1 / n)
     weights = np.linalg.solve(centred.T @ centred + np.eye(centred.shape[1]), centred.T @ wanted)
     return weights, -mean @ weights
 

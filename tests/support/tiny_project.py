@@ -13,9 +13,9 @@ stage writes a valid record with figures that follow from ``params.yaml``:
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
 from fgpipe.adapters import dvc_runner
@@ -110,8 +110,9 @@ def run(name: str, *, root: Path) -> None:
     if isinstance(record, Manifest):
         (folder / "payload" / "manifest.parquet").write_bytes(b"")
     if isinstance(record, TrainedModel):
-        curves = pd.DataFrame([figures.model_dump() for figures in record.curves])
-        curves.to_csv(folder / "payload" / "curves.csv", index=False)
+        rows = [figures.model_dump() for figures in record.curves]
+        lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+        (folder / "payload" / "curves.csv").write_text("\n".join(lines) + "\n")
     if isinstance(record, Evaluation):
         (folder / "payload" / "confusion.csv").write_text("actual,predicted\na,a\na,b\nb,b\n")
         reliability = (
@@ -123,25 +124,18 @@ def run(name: str, *, root: Path) -> None:
 
 
 def _record(name: str, *, params: dict[str, dict[str, object]], root: Path) -> Record:
-    match name:
-        case "manifest":
-            return manifest()
-        case "validate":
-            return Validation(manifest_sha256="m", expectations=())
-        case "preprocess":
-            return preprocessed()
-        case "train":
-            return trained(head=_head(params["train"]))
-        case "evaluate":
-            return evaluation(load_record(TrainedModel, root=root))
-        case "gate":
-            floor = float(str(params["gate"]["min_top1"]))
-            return decision(load_record(Evaluation, root=root), floor=floor)
-        case _:
-            train_sha256 = load_record(TrainedModel, root=root).sha256()
-            return Bundle(
-                bundle_sha256="b", train_sha256=train_sha256, name="tiny", files={}, n_bytes=0
-            )
+    makers: dict[str, Callable[[], Record]] = {
+        "manifest": manifest,
+        "validate": lambda: Validation(manifest_sha256="m", expectations=()),
+        "preprocess": preprocessed,
+        "train": lambda: trained(head=_head(params["train"])),
+        "evaluate": lambda: evaluation(load_record(TrainedModel, root=root)),
+        "gate": lambda: decision(
+            load_record(Evaluation, root=root), floor=float(str(params["gate"]["min_top1"]))
+        ),
+        "package": lambda: bundle(load_record(TrainedModel, root=root)),
+    }
+    return makers[name]()
 
 
 def _head(train: dict[str, object]) -> str:
@@ -255,6 +249,10 @@ def decision(tested: Evaluation, *, floor: float = 0.6) -> GateDecision:
         evaluation_sha256=tested.sha256(),
         test={"top1": top1, "macro_recall": tested.candidate.macro_recall},
     )
+
+
+def bundle(model: TrainedModel) -> Bundle:
+    return Bundle(bundle_sha256="b", train_sha256=model.sha256(), name="tiny", files={}, n_bytes=0)
 
 
 def _score(value: float) -> Score:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score
 
 from fgpipe.errors import DataError
 from fgpipe.metrics.accuracy import coarse_accuracy, top1
@@ -67,13 +66,7 @@ def test_macro_recall_on_a_resample_without_a_class_is_the_mean_over_the_others(
         model.probabilities, model.targets, groups, None, n_bins=7, **OPTIONS
     ).macro_recall
 
-    figures = [
-        balanced_accuracy_score(model.targets[rows], model.probabilities[rows].argmax(axis=1))
-        for rows in resamples
-        if set(model.probabilities[rows].argmax(axis=1)) <= set(model.targets[rows])
-    ]
     slow = [SLOW["macro_recall"](model.probabilities[r], model.targets[r]) for r in resamples]
-    assert 0 < len(figures) < len(slow)
     assert score.low == pytest.approx(np.percentile(slow, 5), abs=1e-9)
     assert score.high == pytest.approx(np.percentile(slow, 95), abs=1e-9)
 
@@ -212,14 +205,14 @@ def test_a_slice_has_the_interval_that_a_headline_figure_has() -> None:
 
 def test_intervals_over_groups_hold_the_truth_about_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
-    n_groups, n_each, n_trials, truth = 30, 10, 300, 0.7
+    n_groups, n_each, n_trials, truth = 30, 10, 200, 0.7
     groups = np.repeat(np.arange(n_groups), n_each)
     n_grouped = n_single = 0
 
     for trial in range(n_trials):
         ease = generator.beta(7, 3, size=n_groups)
         right = (generator.uniform(size=len(groups)) < ease[groups]).astype(np.float64)
-        options = {"n_bootstrap": 300, "confidence_level": 0.9, "seed": trial}
+        options = {"n_bootstrap": 200, "confidence_level": 0.9, "seed": trial}
         by_group = proportion(right, groups, **options)
         by_image = proportion(right, np.arange(len(groups)), **options)
         n_grouped += by_group.low <= truth <= by_group.high

@@ -1,0 +1,258 @@
+"""MLflow as the tracker of runs.
+
+One training is one run, found again by its tags: by the input key while it is unfinished,
+by the training record's hash afterwards. Everything is logged so that doing it twice
+changes nothing, for a training may be killed between any two lines and an evaluation be
+repeated.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgpipe import settings
+from fgpipe.adapters import mlflow_store as store
+from fgpipe.operations.provenance import data_hash, git_commit
+from fgpipe.pipeline import RAW
+from fgpipe.ports import TrainingRun
+from fgpipe.records import (
+    EpochFigures,
+    Evaluation,
+    GateDecision,
+    Score,
+    TrainedModel,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SAMPLING_S = 5.0
+"""Seconds between two looks at processor, memory, disk, network and GPU."""
+
+MAX_DIGEST = 36
+"""Longest digest of a data set that MLflow takes."""
+
+EVALUATION_SHA256 = "fgpipe.evaluation_sha256"
+"""Run: the evaluation whose figures it shows; set when they are all there."""
+GIT_DIRTY = "fgpipe.git_dirty"
+"""Run: whether tracked files differed from the commit."""
+GATE_SUMMARY = "fgpipe.gate_summary"
+"""Run: the verdict in a sentence."""
+
+HEADLINE = ("top1", "macro_recall", "coarse_accuracy", "calibration_error", "log_loss")
+"""Figures of a model that are shown with their intervals."""
+DIFFERENCES = ("top1", "macro_recall", "coarse_accuracy")
+"""Figures of the comparison with the champion."""
+
+
+class MlflowTracker:
+    """The project's MLflow store; fulfils ``ports.Tracker``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        return store.connect(self._root)
+
+    @contextmanager
+    def training(
+        self, *, input_key: str, parameters: Mapping[str, object]
+    ) -> Iterator[TrainingRun]:
+        """Start the run of ``input_key``, or take an unfinished one up again.
+
+        A run left by an exception is marked failed, one left by a signal killed (or, if
+        there was no time for that, running); each of the three is unfinished.
+
+        Args:
+            input_key: Hash of all the training depends on.
+            parameters: Its parameters, nested as in ``params.yaml``.
+        """
+        run_id = self._unfinished(input_key) or self._create(
+            f"train-{input_key[:8]}", tags={store.INPUT_KEY: input_key}
+        )
+        self._describe(run_id, parameters)
+        monitor = self._monitor(run_id)
+        monitor.start()
+        status = "KILLED"
+        try:
+            yield _MlflowRun(self._client, run_id)
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            monitor.finish()
+            self._client.set_terminated(run_id, status)
+
+    def log_evaluation(self, evaluation: Evaluation, payload: Path) -> None:
+        """Add figures and report to the candidate's run; twice changes nothing."""
+        run_id = self._run_of(evaluation.train_sha256)
+        tags = self._client.get_run(run_id).data.tags
+        if tags.get(EVALUATION_SHA256) == evaluation.sha256():
+            return
+        self._client.log_artifacts(run_id, str(payload), "evaluation")
+        _log_metrics(self._client, run_id, _figures(evaluation))
+        self._client.set_tag(run_id, EVALUATION_SHA256, evaluation.sha256())
+
+    def log_gate(self, decision: GateDecision) -> None:
+        """Tag the candidate's run with the verdict; twice changes nothing."""
+        run_id = self._run_of(decision.train_sha256)
+        self._client.set_tag(run_id, store.VERDICT, decision.verdict)
+        self._client.set_tag(run_id, GATE_SUMMARY, decision.summary)
+
+    def _unfinished(self, input_key: str) -> str | None:
+        runs = self._client.search_runs(
+            [store.experiment_id(self._client, root=self._root)],
+            f"tags.`{store.INPUT_KEY}` = '{input_key}' and attributes.status != 'FINISHED'",
+            max_results=1,
+        )
+        if not runs:
+            return None
+        run_id = str(runs[0].info.run_id)
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
+
+    def _run_of(self, train_sha256: str) -> str:
+        """The run that made a model, or a new one where the store has none."""
+        found = store.run_of(self._client, train_sha256=train_sha256, root=self._root)
+        if found is not None:
+            return found
+        origin = {store.TRAIN_SHA256: train_sha256}
+        return store.restored_run(self._client, tags=origin, root=self._root)
+
+    def _create(self, name: str, *, tags: Mapping[str, str]) -> str:
+        run = self._client.create_run(
+            store.experiment_id(self._client, root=self._root), tags=dict(tags), run_name=name
+        )
+        return str(run.info.run_id)
+
+    def _describe(self, run_id: str, parameters: Mapping[str, object]) -> None:
+        """Parameters, code and data set of a run."""
+        from mlflow.entities import Param, RunTag
+
+        tags = {GIT_DIRTY: str(_is_dirty(self._root)).lower()}
+        for name, value in (
+            (store.GIT_COMMIT, git_commit(self._root)),
+            (store.DATA_HASH, data_hash(self._root)),
+        ):
+            tags |= {} if value is None else {name: value}
+        self._client.log_batch(
+            run_id,
+            params=[Param(key, value) for key, value in _flat(parameters).items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        self._log_data_set(run_id)
+
+    def _log_data_set(self, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        digest = data_hash(self._root)
+        if digest is None or self._client.get_run(run_id).inputs.dataset_inputs:
+            return
+        source = {"path": RAW.as_posix(), "md5": digest, "git_commit": git_commit(self._root)}
+        data = Dataset(
+            name=RAW.as_posix(),
+            digest=digest[:MAX_DIGEST],
+            source_type="dvc",
+            source=json.dumps(source),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, datasets=[DatasetInput(data, [context])])
+
+    def _monitor(self, run_id: str) -> Any:  # noqa: ANN401 - MLflow has no types
+        from mlflow.system_metrics.system_metrics_monitor import (
+            SystemMetricsMonitor,
+        )
+
+        return SystemMetricsMonitor(
+            run_id,
+            sampling_interval=SAMPLING_S,
+            resume_logging=True,
+            tracking_uri=settings.tracking_uri(self._root),
+        )
+
+
+class _MlflowRun:
+    """A training that is being tracked; fulfils ``ports.TrainingRun``."""
+
+    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+        history = client.get_metric_history(run_id, "train_loss")
+        self._logged = {int(metric.step) for metric in history}
+
+    def log_epoch(self, figures: EpochFigures, *, seconds: float, images_per_second: float) -> None:
+        """Add one epoch; logging the same epoch again (after a resume) changes nothing."""
+        self._log(figures, {"epoch_s": seconds, "images_per_s": images_per_second})
+
+    def finish(self, trained: TrainedModel, payload: Path) -> None:
+        """Tie the run to what it made; epochs that a kill kept from the log are added."""
+        for figures in trained.curves:
+            self._log(figures, {})
+        _log_metrics(self._client, self._run_id, {"best_epoch": float(trained.best_epoch)})
+        for name in ("recogniser.json", "curves.csv"):
+            self._client.log_artifact(self._run_id, str(payload / name), "train")
+        self._client.set_tag(self._run_id, store.TRAIN_SHA256, trained.sha256())
+
+    def _log(self, figures: EpochFigures, speed: Mapping[str, float]) -> None:
+        if figures.epoch in self._logged:
+            return
+        values = figures.model_dump(exclude={"epoch"}, exclude_none=True)
+        _log_metrics(self._client, self._run_id, {**values, **speed}, step=figures.epoch)
+        self._logged.add(figures.epoch)
+
+
+def _log_metrics(
+    client: "MlflowClient", run_id: str, values: Mapping[str, float], *, step: int = 0
+) -> None:
+    """Log in one batch: one write to the database, whole or not at all."""
+    from mlflow.entities import Metric
+
+    at_ms = int(time.time() * 1000)
+    client.log_batch(
+        run_id, metrics=[Metric(key, value, at_ms, step) for key, value in values.items()]
+    )
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    figures = {"temperature": evaluation.temperature}
+    figures |= _with_intervals(evaluation.candidate, HEADLINE, prefix="test")
+    if evaluation.comparison is not None:
+        figures |= _with_intervals(evaluation.comparison, DIFFERENCES, prefix="vs_champion")
+    return figures
+
+
+def _with_intervals(scores: object, names: tuple[str, ...], *, prefix: str) -> dict[str, float]:
+    figures = {}
+    for name in names:
+        score: Score | None = getattr(scores, name)
+        if score is not None:
+            figures[f"{prefix}_{name}"] = score.value
+            figures[f"{prefix}_{name}_low"] = score.low
+            figures[f"{prefix}_{name}_high"] = score.high
+    return figures
+
+
+def _flat(parameters: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def _is_dirty(root: Path) -> bool:
+    """Whether a tracked file differs from the commit checked out."""
+    if git_commit(root) is None:
+        return False
+    command = ["git", "status", "--porcelain", "--untracked-files=no"]
+    done = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    return bool(done.stdout.strip())

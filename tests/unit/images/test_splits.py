@@ -1,0 +1,154 @@
+"""The laws of the splits."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fgpipe.images.splits import GroupedImage, fold_splits, random_splits, stable_splits
+from fgpipe.records import SPLITS, Split
+
+FRACTIONS: dict[Split, float] = {
+    "train": 0.6,
+    "validation": 0.1,
+    "calibration": 0.1,
+    "test": 0.2,
+}
+
+rows = st.lists(
+    st.builds(
+        GroupedImage,
+        sha256=st.integers(0, 10**6).map(str),
+        group=st.integers(0, 12).map("group{}".format),
+        batch=st.integers(1, 3),
+        stratum=st.sampled_from(["a|x", "a|y", "b|x", "c"]),
+    ),
+    max_size=60,
+    unique_by=lambda row: row.sha256,
+)
+
+
+def world(*, n_groups: int, images_per_group: int = 3, label: str = "a") -> list[GroupedImage]:
+    return [
+        GroupedImage(sha256=f"{label}{g}-{i}", group=f"{label}{g}", batch=1, stratum=label)
+        for g in range(n_groups)
+        for i in range(images_per_group)
+    ]
+
+
+@given(rows, st.integers(0, 5))
+def test_no_group_is_in_two_splits(images: list[GroupedImage], seed: int) -> None:
+    splits = [
+        stable_splits(images, fractions=FRACTIONS, seed=seed),
+        fold_splits(images, fractions=FRACTIONS, seed=seed, n_folds=3, fold=1),
+    ]
+
+    for split in splits:
+        assert split.keys() == {row.sha256 for row in images}
+        pairs = {(row.group, split[row.sha256]) for row in images}
+        assert len(pairs) == len({row.group for row in images})
+
+
+@given(rows, st.randoms(use_true_random=False))
+def test_splits_do_not_depend_on_the_order_of_rows(images: list[GroupedImage], random) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - hypothesis names no type for it
+    shuffled = list(images)
+    random.shuffle(shuffled)
+
+    for split in (
+        lambda rows: stable_splits(rows, fractions=FRACTIONS, seed=0),
+        lambda rows: random_splits(rows, fractions=FRACTIONS, seed=0),
+        lambda rows: fold_splits(rows, fractions=FRACTIONS, seed=0, n_folds=4, fold=2),
+    ):
+        assert split(images) == split(shuffled)
+
+
+@given(rows, rows)
+def test_what_is_added_later_moves_no_image(
+    images: list[GroupedImage], more: list[GroupedImage]
+) -> None:
+    known = {row.sha256 for row in images}
+    added = [replace(row, batch=4) for row in more if row.sha256 not in known]
+
+    before = stable_splits(images, fractions=FRACTIONS, seed=0)
+    after = stable_splits(images + added, fractions=FRACTIONS, seed=0)
+
+    assert {sha256: after[sha256] for sha256 in before} == before
+
+
+def test_later_images_of_a_group_follow_it() -> None:
+    images = world(n_groups=20)
+    later = [replace(row, sha256=f"late {row.sha256}", batch=2) for row in images]
+
+    split = stable_splits(images + later, fractions=FRACTIONS, seed=0)
+
+    assert all(split[row.sha256] == split[f"late {row.sha256}"] for row in images)
+
+
+@given(st.lists(st.integers(4, 30), min_size=1, max_size=6), st.integers(0, 10))
+def test_a_class_in_four_groups_is_in_every_split(n_groups: list[int], seed: int) -> None:
+    images = [
+        row
+        for position, n in enumerate(n_groups)
+        for row in world(n_groups=n, label=f"class{position}")
+    ]
+
+    split = stable_splits(images, fractions=FRACTIONS, seed=seed)
+
+    for position in range(len(n_groups)):
+        held = {split[row.sha256] for row in images if row.stratum == f"class{position}"}
+        assert held == set(SPLITS)
+
+
+def test_many_equal_groups_are_dealt_in_the_very_proportions() -> None:
+    images = world(n_groups=100) + world(n_groups=50, label="b")
+
+    split = stable_splits(images, fractions=FRACTIONS, seed=3)
+
+    counts = Counter((row.stratum, split[row.sha256]) for row in images)
+    for label, n_images in (("a", 300), ("b", 150)):
+        for name in SPLITS:
+            assert counts[label, name] == pytest.approx(FRACTIONS[name] * n_images, abs=3)
+
+
+def test_another_seed_deals_otherwise() -> None:
+    images = world(n_groups=30)
+
+    one, other = (stable_splits(images, fractions=FRACTIONS, seed=seed) for seed in (0, 1))
+
+    assert one != other
+
+
+@given(st.integers(1, 200), st.integers(0, 3))
+def test_a_random_split_is_exact_in_each_stratum(n_images: int, seed: int) -> None:
+    images = world(n_groups=1, images_per_group=n_images)
+
+    split = random_splits(images, fractions=FRACTIONS, seed=seed)
+
+    counts = Counter(split.values())
+    for name in SPLITS:
+        assert abs(counts[name] - FRACTIONS[name] * n_images) < 1
+
+
+def test_a_random_split_parts_groups() -> None:
+    split = random_splits(world(n_groups=1, images_per_group=50), fractions=FRACTIONS, seed=0)
+
+    assert set(split.values()) == set(SPLITS)
+
+
+def test_each_image_is_tested_in_just_one_fold_and_folds_are_equal() -> None:
+    images = world(n_groups=40) + world(n_groups=20, label="b")
+
+    folds = [
+        fold_splits(images, fractions=FRACTIONS, seed=0, n_folds=4, fold=fold) for fold in range(4)
+    ]
+
+    tested = Counter(sha256 for fold in folds for sha256, name in fold.items() if name == "test")
+    assert set(tested.values()) == {1}
+    assert len(tested) == len(images)
+    for fold in folds:
+        counts = Counter(fold.values())
+        assert counts["test"] == pytest.approx(45, abs=3)
+        assert counts["train"] == pytest.approx(135 * 0.75, abs=4)
+        assert counts["validation"] == pytest.approx(135 * 0.125, abs=4)

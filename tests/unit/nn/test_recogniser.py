@@ -1,0 +1,73 @@
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from fgpipe.nn.export import export_graph
+from fgpipe.nn.recogniser import build
+from fgpipe.records import RecogniserSpec
+
+
+def spec(head: str = "linear") -> RecogniserSpec:
+    return RecogniserSpec(
+        backbone="test_resnet",
+        head=head,
+        n_classes=3,
+        dropout=0.1,
+        image_size_px=64,
+        mean=(0.1, 0.2, 0.3),
+        std=(0.5, 0.6, 0.7),
+    )
+
+
+def images(n: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, 64, 64, 3), dtype=torch.uint8, generator=generator)
+
+
+def test_a_specification_and_a_seed_give_the_same_weights_and_leave_the_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+
+    one, other, third = build(spec(), seed=1), build(spec(), seed=1), build(spec(), seed=2)
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+    weights = [next(network.parameters()) for network in (one, other, third)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_normalisation_is_the_specifications() -> None:
+    network = build(spec(), seed=0)
+    batch = images(2)
+
+    pixels = network.normalise(batch)
+
+    for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), strict=True)):
+        expected = (batch[1, 5, 7, channel].item() / 255 - mean) / std
+        assert pixels[1, channel, 5, 7].item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("head", ["linear", "gru"])
+def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path, head: str) -> None:
+    network = build(spec(head), seed=0)
+    torch.nn.init.normal_(network.head.classifier.weight)
+    export_graph(network, tmp_path / "model.onnx", image_size_px=64)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+
+    for n in (1, 5):
+        logits, embedding = session.run(["logits", "embedding"], {"images": images(n).numpy()})
+
+        with torch.no_grad():
+            expected = network(images(n))
+        assert np.allclose(logits, expected[0].numpy(), atol=1e-4)
+        assert np.allclose(embedding, expected[1].numpy(), atol=1e-4)
+
+
+def test_the_graph_tells_nothing_of_where_it_was_made_and_is_the_same_twice(tmp_path) -> None:
+    for name in ("one", "other"):
+        export_graph(build(spec(), seed=0), tmp_path / name, image_size_px=64)
+
+    content = (tmp_path / "one").read_bytes()
+    assert content == (tmp_path / "other").read_bytes()
+    assert b".py" not in content

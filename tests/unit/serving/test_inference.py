@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fgpipe.errors import DataError
+from fgpipe.images.table import read_table
+from fgpipe.serving.inference import BATCH_SIZE, logits_of_files
+from fgpipe.serving.predictor import Predictor
+from tests.support.tiny_model import Tiny
+
+
+def test_files_in_batches_give_what_each_gives_alone(tiny: Tiny) -> None:
+    predictor = Predictor.load(tiny.train.payload, precision="f32")
+    names = read_table(tiny.manifest.payload)["path"].tolist()[: 2 * BATCH_SIZE + 3]
+
+    logits = logits_of_files(predictor, names, folder=tiny.raw, description="test")
+
+    alone = [
+        predictor.logits(predictor.prepare((tiny.raw / name).read_bytes())[None]) for name in names
+    ]
+    np.testing.assert_array_equal(logits, np.concatenate(alone))
+
+
+def test_no_files_are_no_rows(tiny: Tiny) -> None:
+    predictor = Predictor.load(tiny.train.payload, precision="f32")
+
+    logits = logits_of_files(predictor, [], folder=tiny.raw, description="test")
+
+    assert logits.shape == (0, 4)
+
+
+def test_a_file_that_does_not_decode_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    predictor = Predictor.load(tiny.train.payload, precision="f32")
+    (tmp_path / "broken.png").write_bytes(b"words")
+
+    with pytest.raises(DataError, match=r"^broken\.png"):
+        logits_of_files(predictor, ["broken.png"], folder=tmp_path, description="test")

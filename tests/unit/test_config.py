@@ -1,0 +1,212 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fgpipe.config import GateConfig, ValidateConfig, load_params
+from fgpipe.errors import ConfigError
+from fgpipe.pipeline import STAGES
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
+
+
+def shipped() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(SHIPPED.read_text())
+
+
+def written(content: object, folder: Path) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_params(path)
+    return str(error.value)
+
+
+def test_the_shipped_parameters_are_accepted_and_say_what_the_file_says() -> None:
+    params = load_params(SHIPPED)
+
+    assert params.model_dump(by_alias=True) == shipped()
+
+
+def test_every_stage_has_a_section_and_every_section_a_stage() -> None:
+    params = load_params(SHIPPED)
+
+    sections = {stage.name: params.section(stage.name) for stage in STAGES}
+
+    assert set(sections) == set(shipped())
+    assert isinstance(sections["validate"], ValidateConfig)
+    assert isinstance(sections["gate"], GateConfig)
+
+
+ALL_KEYS = [(section, key) for section, keys in shipped().items() for key in keys]
+
+
+@pytest.mark.parametrize(("section", "key"), ALL_KEYS)
+def test_a_key_that_is_missing_is_named_with_its_path(
+    section: str, key: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    del content[section][key]
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  {section}.{key}: missing; add it" in text
+    assert "1 wrong value(s)" in text
+
+
+@pytest.mark.parametrize(("section", "key"), ALL_KEYS)
+def test_a_key_that_is_misspelt_is_named_and_so_is_the_one_it_should_be(
+    section: str, key: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content[section][f"{key}x"] = content[section].pop(key)
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  {section}.{key}x: unknown key; remove it or mend its spelling" in text
+    assert f"  {section}.{key}: missing" in text
+
+
+@pytest.mark.parametrize(("section", "key"), ALL_KEYS)
+def test_a_value_of_the_wrong_type_is_named_and_quoted(
+    section: str, key: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content[section][key] = ["surprise"]
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  {section}.{key}" in text
+    assert "['surprise']" in text
+
+
+@pytest.mark.parametrize("section", shipped())
+def test_a_section_that_is_missing_is_named(section: str, tmp_path: Path) -> None:
+    content = shipped()
+    del content[section]
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  {section}: missing; add it" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("manifest", "protocol", "grouped"),
+        ("manifest", "seed", -1),
+        ("manifest", "n_folds", 1),
+        ("validate", "max_imbalance", 0.5),
+        ("validate", "min_images_per_class", 0),
+        ("preprocess", "image_size_px", 8),
+        ("preprocess", "color_space", "cmyk"),
+        ("train", "head", "transformer"),
+        ("train", "backbone", ""),
+        ("train", "learning_rate", 0),
+        ("train", "learning_rate", float("nan")),
+        ("train", "learning_rate", "fast"),
+        ("train", "epochs", 2.5),
+        ("train", "dropout", 1),
+        ("train", "threads", 0),
+        ("evaluate", "n_bootstrap", 10),
+        ("evaluate", "confidence_level", 95),
+        ("gate", "min_top1", 1.01),
+        ("gate", "max_drop", -0.1),
+        ("package", "name", "Solar Cells"),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_path_and_quoted(
+    section: str, key: str, value: object, tmp_path: Path
+) -> None:
+    content = shipped()
+    content[section][key] = value
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  {section}.{key}" in text
+    assert f"(it is {value!r})" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "explanation"),
+    [
+        ({"fractions": {"train": 0.6, "validation": 0.1, "calibration": 0.1, "test": 0.1}}, "0.9"),
+        ({"fractions": {"train": 0.8, "validation": 0.1, "calibration": 0.1}}, "test is not"),
+        (
+            {"fractions": {"train": 0.8, "validation": 0, "calibration": 0.1, "test": 0.1}},
+            "validation is not",
+        ),
+        ({"fold": 4}, "fold (4) must be below n_folds (4)"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_with_their_numbers(
+    change: dict[str, object], explanation: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["manifest"] |= change
+
+    text = refusal(written(content, tmp_path))
+
+    assert explanation in text
+    assert "manifest" in text
+
+
+def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:
+    content = shipped()
+    content["manifest"]["fractions"]["holdout"] = 0.0
+
+    text = refusal(written(content, tmp_path))
+
+    assert "manifest.fractions.holdout" in text
+
+
+def test_fractions_that_sum_to_one_but_for_rounding_are_accepted(tmp_path: Path) -> None:
+    content = shipped()
+    content["manifest"]["fractions"] = {
+        "train": 0.7,
+        "validation": 0.1,
+        "calibration": 0.1,
+        "test": 0.1,
+    }
+
+    params = load_params(written(content, tmp_path))
+
+    assert params.manifest.fractions["test"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("write", "explanation"),
+    [
+        (lambda path: None, "does not exist; run fgpipe in the project's folder"),
+        (lambda path: path.write_text("train: {head: gru"), "is not valid YAML"),
+        (lambda path: path.write_text("train:\n\t- head: gru"), "is not valid YAML"),
+        (lambda path: path.write_bytes(b"train: \xff\xfe"), "is not valid YAML"),
+        (lambda path: path.write_text(""), "file: "),
+        (lambda path: path.write_text("- manifest"), "file: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(
+    write: Callable[[Path], object], explanation: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    write(path)
+
+    text = refusal(path)
+
+    assert str(path) in text
+    assert explanation in text
+
+
+def test_a_file_full_of_mistakes_gives_a_short_message_that_counts_them(tmp_path: Path) -> None:
+    content = {section: dict.fromkeys(keys, "?") for section, keys in shipped().items()}
+
+    text = refusal(written(content, tmp_path))
+
+    assert "wrong value(s)" in text
+    assert len(text.splitlines()) == 6
