@@ -163,9 +163,12 @@ def serve(port: int, host: str) -> None:
     root = project_root()
     builder = BentoBuilder(root)
     tag = champion_service(root=root, registry=MlflowRegistry(root), builder=builder)
-    click.echo(f"{tag} on http://{host}:{port}, e.g.")
-    click.echo(f"  curl -F image=@IMAGE.png http://{host}:{port}/v1/predict")
-    builder.serve(tag, port=port, host=host)
+
+    def ready(url: str) -> None:
+        click.echo(f"{tag} answers; stop it with Ctrl+C, try it with")
+        click.echo(f"  curl -F image=@IMAGE.png {url}/v1/predict")
+
+    builder.serve(tag, port=port, host=host, ready=ready)
 
 
 @cli.command()

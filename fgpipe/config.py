@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fgpipe.errors import ConfigError
 from fgpipe.records import SPLITS, Protocol, Split
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+def _no_bool(value: object) -> object:
+    """``true`` is a number to pydantic, but not to whoever wrote it."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports a ValueError
+    return value
+
+
+Number = BeforeValidator(_no_bool)
+Fraction = Annotated[float, Field(ge=0, le=1), Number]
+Positive = Annotated[float, Field(gt=0), Number]
+Count = Annotated[int, Field(ge=1), Number]
+Seed = Annotated[int, Field(ge=0, lt=2**32), Number]
 
 
 class Section(BaseModel):
@@ -206,11 +215,11 @@ def load_params(path: Path) -> Params:
             has an impossible value. The message names each key's path, at most five.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         message = f"{path} does not exist; run fgpipe in the project's folder"
         raise ConfigError(message) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         message = f"{path} is not valid YAML: {error}"
         raise ConfigError(message) from None
     try:

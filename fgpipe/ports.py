@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fgpipe.records import (
     Baseline,
@@ -104,8 +104,9 @@ class Registry(Protocol):
     def register(
         self, bundle: Path, *, bundle_sha256: str, train_sha256: str, tags: Mapping[str, str]
     ) -> ModelVersion:
-        """Upload a bundle as a version, tied to its training run (made anew, marked
-        ``restored``, where the store has none).
+        """Upload a bundle as a version, tied to its training run.
+
+        Where the store has no such run, one is made, marked ``restored``.
         """
         ...
 
@@ -147,11 +148,18 @@ class ServiceBuilder(Protocol):
         ...
 
 
+Reproduced = Literal["unchanged", "restored", "made"]
+"""What bringing a stage up to date took: nothing, a look into the cache, or a run."""
+
+
 class Reproducer(Protocol):
     """Brings stages up to date and versions data."""
 
-    def reproduce(self, stage: str) -> None:
+    def reproduce(self, stage: str) -> Reproduced:
         """Bring one stage up to date, or all if ``stage`` is empty.
+
+        Returns:
+            What that took; of all, the most that any took.
 
         Raises:
             InputError: If the stage refused its input; its message.

@@ -63,7 +63,7 @@ class Record(Part):
             NotReadyError: If there is no such file, or another version of fgpipe wrote it.
         """
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             message = f"{path} does not exist; `dvc repro` makes it"
             raise NotReadyError(message) from None

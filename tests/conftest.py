@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import yaml
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tests.support.tiny_model import Done, Tiny
 
 ROOT = Path(__file__).parents[1]
+
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("same")
 
 SMALL = {
     "validate": {"min_images_per_class": 10, "min_images_per_class_and_split": 1},

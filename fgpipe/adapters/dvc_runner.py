@@ -25,6 +25,7 @@ from fgpipe.errors import (
     UnavailableError,
 )
 from fgpipe.pipeline import RAW
+from fgpipe.ports import Reproduced
 
 FAILURE_FILE = "FGPIPE_FAILURE_FILE"
 """Environment variable: where a stage leaves its error for the runner that started it."""
@@ -53,8 +54,11 @@ class DvcRunner:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
-    def reproduce(self, stage: str) -> None:
+    def reproduce(self, stage: str) -> Reproduced:
         """Bring one stage up to date, or all if ``stage`` is empty.
+
+        Returns:
+            What that took; of all, the most that any took.
 
         Raises:
             InputError: If the stage refused its input, with its message.
@@ -62,11 +66,15 @@ class DvcRunner:
             UnavailableError: If another process is at work in the repository.
             PipelineError: If it failed otherwise.
         """
-        self._run("repro", *(["--single-item", stage] if stage else []))
+        _, log = self._run("repro", *(["--single-item", stage] if stage else []))
+        if re.search(r"^Running stage ", log, flags=re.MULTILINE):
+            return "made"
+        return "restored" if "checking out outputs" in log else "unchanged"
 
     def is_up_to_date(self) -> bool:
         """Whether every stage's outs are there and are those of its deps and parameters."""
-        return self._run("status", "--quiet", may_answer=(0, 1)) == 0
+        code, _ = self._run("status", "--quiet", may_answer=(0, 1))
+        return code == 0
 
     def add(self, path: Path) -> str:
         """Put a folder under version control; DVC's hash of it.
@@ -79,7 +87,8 @@ class DvcRunner:
         content = yaml.safe_load((self._root / f"{relative}.dvc").read_text())
         return str(content["outs"][0]["md5"])
 
-    def _run(self, *arguments: str, may_answer: tuple[int, ...] = (0,)) -> int:
+    def _run(self, *arguments: str, may_answer: tuple[int, ...] = (0,)) -> tuple[int, str]:
+        """Run DVC; its exit code and what it said."""
         share_cache(self._root)
         with TemporaryDirectory(prefix="fgpipe-dvc-") as folder:
             log, failure = Path(folder) / "log", Path(folder) / "failure.json"
@@ -89,14 +98,15 @@ class DvcRunner:
                 env=_environment() | {FAILURE_FILE: str(failure)},
                 check=False,
             ).returncode
+            said = log.read_text() if log.exists() else ""
             if code not in may_answer:
                 raise _explain(
                     code,
                     command="dvc " + " ".join(arguments),
-                    log=log.read_text() if log.exists() else "",
+                    log=said,
                     failure=json.loads(failure.read_text()) if failure.exists() else None,
                 )
-        return code
+        return code, said
 
 
 def hand_over(error: FgpipeError) -> bool:

@@ -142,11 +142,11 @@ def ask_probe(url: str, bundle: Path) -> None:
             found = {entry["label"]: entry["probability"] for entry in answer["alternatives"]}
             found[answer["label"]] = answer["probability"]
             expected = zip(description.labels, image.probabilities, strict=True)
-            error = max(abs(found.get(label, 2.0) - value) for label, value in expected)
-            if not error <= tolerance:
+            errors = [abs(found.get(label, 2.0) - value) for label, value in expected]
+            if not all(error <= tolerance for error in errors):
                 raise ParityError(
-                    f"over HTTP a probability of {image.file} differs by {error:.2g} from what "
-                    f"evaluation found, allowed is {tolerance:g}"
+                    f"over HTTP a probability of {image.file} differs by {max(errors):.2g} from "
+                    f"what evaluation found, allowed is {tolerance:g}"
                 )
 
 

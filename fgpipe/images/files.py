@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
@@ -175,7 +175,7 @@ def measure_all(
     return [result for result in results if isinstance(result, ImageMeasures)]
 
 
-def thumbnails(folder: Path, names: Sequence[str]) -> Float32[np.ndarray, "n 64 64"]:
+def thumbnails(folder: Path, names: Sequence[str]) -> UInt8[np.ndarray, "n 64 64"]:
     """Small grey copies, 0 to 255, for comparing images pixel by pixel.
 
     Args:
@@ -186,14 +186,14 @@ def thumbnails(folder: Path, names: Sequence[str]) -> Float32[np.ndarray, "n 64 
         DataError: If a file does not decode to its end.
     """
 
-    def one(name: str) -> Float32[np.ndarray, "height width"]:
+    def one(name: str) -> UInt8[np.ndarray, "64 64"]:
         image = open_image(_read(folder / name, name=name), name=name)
         grey = _reduced_grey(image, name=name)
         small = grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-        return np.asarray(small, dtype=np.float32)
+        return np.asarray(small)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        empty = np.empty((0, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.float32)
+        empty = np.empty((0, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8)
         return np.stack(list(pool.map(one, names))) if names else empty
 
 

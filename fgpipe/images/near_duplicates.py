@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt64
+from jaxtyping import Bool, Float32, Int64, UInt8, UInt64
 
 RADIUS_BITS = 3
 """Hashes that differ in at most so many of their 64 bits are candidates."""
@@ -48,16 +48,14 @@ def pairs_within(hashes: UInt64[np.ndarray, " n"]) -> Int64[np.ndarray, "pairs 2
     for band in range(_N_BANDS):
         keys = (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64(2**_BAND_BITS - 1)
         found.append(_pairs_in_buckets(hashes, keys))
-    pairs = np.concatenate(found)
-    pairs.sort(axis=1)
-    return np.unique(pairs, axis=0)
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _pairs_in_buckets(
     hashes: UInt64[np.ndarray, " n"], keys: UInt64[np.ndarray, " n"]
 ) -> Int64[np.ndarray, "pairs 2"]:
     """Close pairs among equal keys: after sorting, each with its 1st, 2nd, ... successor."""
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys, kind="stable")  # stable, so that the first of a pair stays first
     keys, hashes = keys[order], hashes[order]
     first = np.arange(len(keys))
     found = [np.empty((0, 2), dtype=np.int64)]
@@ -73,8 +71,8 @@ def _pairs_in_buckets(
 
 
 def confirmed(
-    left: Float32[np.ndarray, "pairs height width"],
-    right: Float32[np.ndarray, "pairs height width"],
+    left: UInt8[np.ndarray, "pairs height width"],
+    right: UInt8[np.ndarray, "pairs height width"],
 ) -> Bool[np.ndarray, " pairs"]:
     """Which pairs of thumbnails show the same picture.
 
@@ -92,9 +90,10 @@ def confirmed(
 
 
 def _standardised(
-    images: Float32[np.ndarray, "pairs height width"],
+    images: UInt8[np.ndarray, "pairs height width"],
 ) -> Float32[np.ndarray, "pairs height width"]:
-    centred = images - images.mean(axis=(1, 2), keepdims=True)
+    pixels = images.astype(np.float32)
+    centred = pixels - pixels.mean(axis=(1, 2), keepdims=True)
     norm = np.sqrt(np.square(centred).sum(axis=(1, 2), keepdims=True))
     unit: Float32[np.ndarray, "pairs height width"] = centred / np.where(norm > 0, norm, 1)
     return unit

@@ -118,7 +118,8 @@ class Augmentation:
             return image
         # One stream for all steps: set_random_seed would give each step the same numbers,
         # so that an image is mirrored along both axes or along none.
-        self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        generators = np.random.default_rng(seed), random.Random(seed)  # noqa: S311 - no secret
+        self._pipeline.set_random_state(*generators)
         changed: Square = self._pipeline(image=image)["image"]
         return changed
 

@@ -30,14 +30,15 @@ def near_duplicate_pairs(
         phashes: Their perceptual hashes.
     """
     hashes = np.array([int(phash, 16) for phash in phashes], dtype=np.uint64)
-    pairs = pairs_within(hashes)
+    (textured,) = np.nonzero(hashes)  # flat images all share hash 0 and are never confirmed
+    pairs = textured[pairs_within(hashes[textured])]
+    wanted, position = np.unique(pairs, return_inverse=True)
+    small = thumbnails(folder, [paths[i] for i in wanted])
     found: list[tuple[int, int]] = []
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        chunk = pairs[start : start + _PAIRS_AT_ONCE]
-        wanted, where = np.unique(chunk, return_inverse=True)
-        small = thumbnails(folder, [paths[i] for i in wanted])
-        left, right = where.reshape(chunk.shape).T
-        found += [(int(i), int(j)) for i, j in chunk[confirmed(small[left], small[right])]]
+        chunk = slice(start, start + _PAIRS_AT_ONCE)
+        left, right = position.reshape(pairs.shape)[chunk].T
+        found += [(int(i), int(j)) for i, j in pairs[chunk][confirmed(small[left], small[right])]]
     return found
 
 

@@ -38,9 +38,15 @@ class ImportReport:
         if self.licence:
             lines.append(f"  licence: {self.licence}")
         if self.n_repeats:
-            lines.append(f"  {self.n_repeats} files with the bytes of another were left out")
+            files = "file with the bytes of another was"
+            if self.n_repeats > 1:
+                files = "files with the bytes of another were"
+            lines.append(f"  {self.n_repeats} {files} left out")
         if self.joined_pairs:
-            lines.append(f"  {len(self.joined_pairs)} pairs of near-duplicates share a group:")
+            pairs = "pair of near-duplicates shares"
+            if len(self.joined_pairs) > 1:
+                pairs = "pairs of near-duplicates share"
+            lines.append(f"  {len(self.joined_pairs)} {pairs} a group:")
             lines += pair_lines(self.joined_pairs)
         return "\n".join(lines)
 

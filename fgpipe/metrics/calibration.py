@@ -128,7 +128,8 @@ def reliability_curve(
 ) -> tuple[ReliabilityBin, ...]:
     """What the best class's probability promises and what it keeps, bin by bin.
 
-    Bins without images are left out.
+    Bins without images are left out. The calibration error is the mean gap between
+    confidence and accuracy, each bin weighted by its images.
 
     Args:
         probabilities: Rows sum to 1.
@@ -148,19 +149,3 @@ def reliability_curve(
         )
         for index in np.unique(bins)
     )
-
-
-def calibration_error(
-    probabilities: Float64[np.ndarray, "images classes"],
-    targets: Int64[np.ndarray, " images"],
-    *,
-    n_bins: int,
-) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy.
-
-    The gaps of :func:`reliability_curve`, weighted by the bins' images. 0 is perfect;
-    it depends on ``n_bins``, and is biased upwards where bins hold few images.
-    """
-    curve = reliability_curve(probabilities, targets, n_bins=n_bins)
-    gaps = sum(entry.n_images * abs(entry.confidence - entry.accuracy) for entry in curve)
-    return gaps / len(targets)

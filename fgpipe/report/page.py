@@ -24,7 +24,7 @@ from fgpipe.records import (
     Score,
     TrainedModel,
 )
-from fgpipe.report.embedding import data_uri, thumbnail_uri
+from fgpipe.report.data_uris import data_uri, thumbnail_uri
 from fgpipe.report.mistakes import confused_pairs, worst_mistakes
 from fgpipe.report.pictures import (
     confusion_picture,

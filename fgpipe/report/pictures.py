@@ -153,7 +153,7 @@ def intervals_picture(
         axes = figure.add_subplot()
         has_champion = any(score is not None for _, _, score in figures)
         for position, (_, candidate, other) in enumerate(figures):
-            offset = 0.14 if has_champion else 0
+            offset = 0.14 if has_champion else 0.0
             _interval(axes, candidate, y=position - offset, colour=BLUE, marker="o")
             if other is not None:
                 _interval(axes, other, y=position + offset, colour=ORANGE, marker="s")

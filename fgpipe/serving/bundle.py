@@ -21,7 +21,7 @@ them, as a model store adds its own; nothing reads them. Nothing here is unpickl
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, ValidationError
 
@@ -140,7 +140,7 @@ class _Version(Part):
     schema_version: int
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> "_Version":
         """Read ``path``; no file or none of ours is a NotReadyError."""
         try:
             return cls.model_validate_json(path.read_text())

@@ -7,17 +7,15 @@ same bytes in every process, with one thread or two, and in batches of any size 
 company (1 to 128), so that an answer does not depend on who else is asking.
 """
 
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import openvino
-import openvino.properties as ov_properties
-import openvino.properties.hint as ov_hint
 from jaxtyping import Float32, Float64, UInt8
 
 from fgpipe.errors import ConfigError, NotReadyError
@@ -27,6 +25,14 @@ from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.calibration import softmax
 from fgpipe.serving.bundle import BUNDLE_FILE, CALIBRATION_FILE, Calibration, open_bundle
 from fgpipe.serving.labels import Labels
+
+# Importing openvino reports to an analytics service and leaves an identity in the home
+# folder, whatever DO_NOT_TRACK says; where this package is not to be had it does neither.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402 - after the line above
+import openvino.properties as ov_properties  # noqa: E402
+import openvino.properties.hint as ov_hint  # noqa: E402
 
 Precision = Literal["f32", "bf16"]
 
@@ -84,7 +90,7 @@ class Predictor:
     @classmethod
     def load(
         cls, folder: Path, *, precision: Precision | None = None, threads: int | None = None
-    ) -> Self:
+    ) -> "Predictor":
         """Read a bundle, or the payload of the train stage.
 
         Args:
@@ -151,9 +157,9 @@ class Predictor:
     def outputs(self, batch: Batch) -> Outputs:
         """Logits and embedding of preprocessed images."""
         with self._one_at_a_time:
-            results = self._request.infer({"images": np.ascontiguousarray(batch)})
-            # The runtime uses these buffers again for the next batch.
-            return Outputs(results["logits"].copy(), results["embedding"].copy())
+            # Shared outputs would be overwritten by the next batch.
+            results = self._request.infer({"images": batch}, share_outputs=False)
+        return Outputs(results["logits"], results["embedding"])
 
     def logits(self, batch: Batch) -> Float32[np.ndarray, "batch classes"]:
         """Logits of preprocessed images, before the temperature."""

@@ -121,16 +121,14 @@ def evaluate(
         probe=_probe(test, probabilities),
     )
     payload = out / "payload"
-    curve = reliability_curve(probabilities, _targets(test), n_bins=config.n_bins)
-    _write_tables(payload, test=test, probabilities=probabilities, labels=predictor.labels)
-    _write_csv(pd.DataFrame([asdict(entry) for entry in curve]), payload / "reliability.csv")
     outcome = Outcome(
         paths=tuple(test["path"]),
         targets=_targets(test),
         probabilities=probabilities,
-        reliability=curve,
+        reliability=reliability_curve(probabilities, _targets(test), n_bins=config.n_bins),
         confidence_level=config.confidence_level,
     )
+    _write_tables(payload, test=test, outcome=outcome, labels=predictor.labels)
     page = render_report(
         evaluation, trained=train.record, manifest=manifest.record, outcome=outcome, raw=raw
     )
@@ -283,10 +281,9 @@ def _write_candidate(
     probe.save(folder / PROBE_FILE)
 
 
-def _write_tables(
-    payload: Path, *, test: pd.DataFrame, probabilities: Probabilities, labels: Labels
-) -> None:
-    """``predictions.csv``, one row a test image, and ``confusion.csv`` for ``dvc plots``."""
+def _write_tables(payload: Path, *, test: pd.DataFrame, outcome: Outcome, labels: Labels) -> None:
+    """Predictions, one row a test image; and what ``dvc plots`` draws."""
+    probabilities = outcome.probabilities
     names = np.array(labels.names, dtype=object)
     given = names[probabilities.argmax(axis=1)]
     predictions = test[["path", "group", "label"]].assign(predicted=given)
@@ -302,6 +299,8 @@ def _write_tables(
     _write_csv(predictions, payload / "predictions.csv")
     confusion = pd.DataFrame({"actual": test["label"], "predicted": given})
     _write_csv(confusion, payload / "confusion.csv")
+    reliability = pd.DataFrame([asdict(entry) for entry in outcome.reliability])
+    _write_csv(reliability, payload / "reliability.csv")
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The tracker in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,13 @@ class FakeTrainingRun:
     """By epoch: logging one again changes nothing."""
     trained: TrainedModel | None = None
     payload: Path | None = None
+    on_epoch: Callable[[EpochFigures], None] | None = None
+    """Called after an epoch, for a test to break a training off."""
 
     def log_epoch(self, figures: EpochFigures, *, seconds: float, images_per_second: float) -> None:
         self.epochs.setdefault(figures.epoch, figures)
+        if self.on_epoch is not None:
+            self.on_epoch(figures)
 
     def finish(self, trained: TrainedModel, payload: Path) -> None:
         self.trained = trained
@@ -31,6 +35,7 @@ class FakeTracker:
     """Keeps what it is told; an unfinished training of the same key is taken up again."""
 
     def __init__(self) -> None:
+        self.on_epoch: Callable[[EpochFigures], None] | None = None
         self.runs: list[FakeTrainingRun] = []
         self.evaluations: list[tuple[Evaluation, Path]] = []
         self.decisions: list[GateDecision] = []
@@ -41,10 +46,11 @@ class FakeTracker:
     ) -> Iterator[FakeTrainingRun]:
         for run in self.runs:
             if run.input_key == input_key and run.trained is None:
-                yield run
-                return
-        run = FakeTrainingRun(input_key=input_key, parameters=dict(parameters))
-        self.runs.append(run)
+                break
+        else:
+            run = FakeTrainingRun(input_key=input_key, parameters=dict(parameters))
+            self.runs.append(run)
+        run.on_epoch = self.on_epoch
         yield run
 
     def log_evaluation(self, evaluation: Evaluation, payload: Path) -> None:

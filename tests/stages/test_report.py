@@ -9,6 +9,7 @@ from fgpipe.metrics.calibration import reliability_curve
 from fgpipe.records import Evaluation, TrainedModel
 from fgpipe.report.page import Outcome, render_report
 from tests.support.tiny_model import (
+    Done,
     Tiny,
     register_champion,
     run_evaluate,

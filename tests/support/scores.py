@@ -34,3 +34,24 @@ def outputs(
     ease = strength * generator.uniform(0.3, 1.7, size=n_groups)
     logits[np.arange(n_images), targets] += ease[groups]
     return Outputs(logits=logits, probabilities=softmax(logits), targets=targets, groups=groups)
+
+
+def calibration_error_by_hand(
+    probabilities: Float64[np.ndarray, "images classes"],
+    targets: Int64[np.ndarray, " images"],
+    *,
+    n_bins: int,
+) -> float:
+    """Guo et al., equation 3, bin by bin and image by image."""
+    error = 0.0
+    for index in range(n_bins):
+        confidences, rights = [], []
+        for row, target in zip(probabilities, targets, strict=True):
+            confidence = max(row)
+            if index / n_bins < confidence <= (index + 1) / n_bins:
+                confidences.append(confidence)
+                rights.append(float(row[target] == confidence))
+        if confidences:
+            gap = abs(sum(rights) / len(rights) - sum(confidences) / len(confidences))
+            error += len(rights) / len(targets) * gap
+    return float(error)

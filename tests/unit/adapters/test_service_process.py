@@ -1,14 +1,20 @@
+import json
 import os
 import signal
 import socket
 import sys
+import threading
 import time
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from fgpipe.adapters.service_process import demand_port, free_port, running
-from fgpipe.errors import PipelineError, UnavailableError
+from fgpipe.adapters.service_process import ask_probe, demand_port, free_port, running
+from fgpipe.errors import ParityError, PipelineError, UnavailableError
+from fgpipe.serving.bundle import PROBE_FILE, Probe, ProbeImage, seal_bundle
 
 SERVER = """
 import http.server, os, signal, subprocess, sys
@@ -130,3 +136,73 @@ def test_a_port_in_use_is_named_with_the_way_out() -> None:
             demand_port(port, host="127.0.0.1")
 
     demand_port(port, host="127.0.0.1")
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers every image with what the test says."""
+
+    answer: ClassVar[dict[str, object]]
+    status: ClassVar[int] = 200
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        content = json.dumps(self.answer).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def probed_bundle(folder: Path) -> str:
+    (folder / "a.png").write_bytes(b"an image")
+    image = ProbeImage(file="a.png", sha256="0" * 64, probabilities=(0.7, 0.3))
+    Probe(images=(image,)).save(folder / PROBE_FILE)
+    facts = {
+        "name": "tiny", "description": "", "license": "", "train_sha256": "t", "parents": {},
+        "protocol": "stable", "labels": ("a", "b"), "image_size_px": 32, "precision": "f32",
+        "runtime": "openvino",
+    }  # fmt: skip
+    return seal_bundle(folder, facts=facts).bundle_sha256
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sha256", "status", "expected"),
+    [
+        (0.7005, 0.2995, None, 200, None),
+        (0.71, 0.29, None, 200, (ParityError, "differs by 0.01")),
+        (0.7, float("nan"), None, 200, (ParityError, "differs by")),
+        (0.7, 0.3, "f" * 64, 200, (ParityError, "serves bundle ffffffffffff")),
+        (0.7, 0.3, None, 500, (PipelineError, "answered 500 for a.png")),
+    ],
+)
+def test_answers_over_http_are_held_to_the_probe(
+    tmp_path: Path,
+    first: float,
+    second: float,
+    sha256: str | None,
+    status: int,
+    expected: tuple[type[Exception], str] | None,
+) -> None:
+    found = probed_bundle(tmp_path)
+
+    class Service(Answering):
+        pass
+
+    Service.status = status
+    Service.answer = {
+        "label": "a",
+        "probability": first,
+        "alternatives": [{"label": "b", "probability": second}],
+        "bundle": {"name": "tiny", "sha256": sha256 or found},
+    }
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+
+        with pytest.raises(expected[0], match=expected[1]) if expected else nullcontext():
+            ask_probe(url, tmp_path)
+
+        server.shutdown()

@@ -68,12 +68,12 @@ def test_grey_is_repeated_in_three_channels() -> None:
 
 
 def test_16_bit_grey_keeps_its_full_range() -> None:
-    samples = np.array([[0, 257 * 100, 65535, 128]], dtype=np.uint16)
+    samples = np.array([[0, 257 * 100, 65535, 128, 257 * 200 + 128]], dtype=np.uint16)
 
     for format_ in ("PNG", "TIFF"):
         image = read_image(saved(Image.fromarray(samples), format_))
 
-        assert image[0, :, 0].tolist() == [0, 100, 255, 0]
+        assert image[0, :, 0].tolist() == [0, 100, 255, 0, 200]
 
 
 def test_a_palette_gives_its_colours() -> None:

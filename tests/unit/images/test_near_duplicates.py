@@ -115,9 +115,23 @@ def test_copies_are_confirmed_and_look_alikes_are_not(tmp_path: Path) -> None:
     }
 
 
+def test_pairs_are_confirmed_by_the_correlation_that_numpy_gives() -> None:
+    random = np.random.default_rng(0)
+    left = random.integers(0, 256, (60, 64, 64))
+    noise = random.normal(0, 1, left.shape) * np.linspace(0, 12, 60)[:, None, None]
+    right = (left * 0.7 + 20 + noise).round().clip(0, 255).astype(np.uint8)
+    left = left.astype(np.uint8)
+
+    same = confirmed(left, right)
+
+    slow = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(left, right, strict=True)]
+    assert same.tolist() == [correlation >= 0.9985 for correlation in slow]
+    assert 5 < same.sum() < 30
+
+
 def test_flat_images_are_never_confirmed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded("PNG"))
-    flat = np.full((1, 64, 64), 7, dtype=np.float32)
+    flat = np.full((1, 64, 64), 7, dtype=np.uint8)
 
     same = confirmed(flat, flat)
 

@@ -86,6 +86,21 @@ def test_later_images_of_a_group_follow_it() -> None:
     assert all(split[row.sha256] == split[f"late {row.sha256}"] for row in images)
 
 
+def test_later_images_of_a_group_count_towards_its_splits_share() -> None:
+    images = world(n_groups=20, images_per_group=1)
+    first = stable_splits(images, fractions=FRACTIONS, seed=0)
+    grown = next(row for row in images if first[row.sha256] == "test")
+    more = [replace(grown, sha256=f"more {i}", batch=2) for i in range(40)]
+    fresh = [
+        replace(row, sha256=f"fresh {row.sha256}", group=f"fresh {row.group}", batch=2)
+        for row in images
+    ]
+
+    split = stable_splits(images + more + fresh, fractions=FRACTIONS, seed=0)
+
+    assert "test" not in {split[row.sha256] for row in fresh}
+
+
 @given(st.lists(st.integers(4, 30), min_size=1, max_size=6), st.integers(0, 10))
 def test_a_class_in_four_groups_is_in_every_split(n_groups: list[int], seed: int) -> None:
     images = [

@@ -12,30 +12,12 @@ from fgpipe.metrics.calibration import (
     MIN_PROBABILITY,
     TEMPERATURE_RANGE,
     bins_of,
-    calibration_error,
     fit_temperature,
     log_loss,
     reliability_curve,
     softmax,
 )
-from tests.support.scores import Outputs, outputs
-
-
-def calibration_error_by_hand(model: Outputs, *, n_bins: int) -> float:
-    """Guo et al., equation 3, bin by bin and image by image."""
-    n_images = len(model.targets)
-    error = 0.0
-    for index in range(n_bins):
-        confidences, rights = [], []
-        for row, target in zip(model.probabilities, model.targets, strict=True):
-            confidence = max(row)
-            if index / n_bins < confidence <= (index + 1) / n_bins:
-                confidences.append(confidence)
-                rights.append(float(row[target] == confidence))
-        if confidences:
-            gap = abs(sum(rights) / len(rights) - sum(confidences) / len(confidences))
-            error += len(rights) / n_images * gap
-    return error
+from tests.support.scores import calibration_error_by_hand, outputs
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 7.0])
@@ -71,12 +53,14 @@ def test_a_right_class_with_no_probability_costs_a_finite_amount() -> None:
 
 
 @pytest.mark.parametrize(("seed", "n_bins"), [(0, 2), (1, 10), (2, 15), (3, 100)])
-def test_the_calibration_error_is_that_of_a_plain_loop(seed: int, n_bins: int) -> None:
+def test_gaps_of_the_reliability_curve_make_the_calibration_error(seed: int, n_bins: int) -> None:
     model = outputs(seed=seed, n_images=150)
 
-    error = calibration_error(model.probabilities, model.targets, n_bins=n_bins)
+    curve = reliability_curve(model.probabilities, model.targets, n_bins=n_bins)
 
-    assert error == pytest.approx(calibration_error_by_hand(model, n_bins=n_bins), abs=1e-12)
+    error = sum(bin_.n_images * abs(bin_.confidence - bin_.accuracy) for bin_ in curve) / 150
+    expected = calibration_error_by_hand(model.probabilities, model.targets, n_bins=n_bins)
+    assert error == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_bin_includes_its_upper_end_and_the_last_one_certainty() -> None:

@@ -18,7 +18,9 @@ def gradients(layer: nn.Module, pixels: Tensor, *, half: bool) -> tuple[Tensor, 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 1), (5, 2)])
 @pytest.mark.parametrize("same", [True, False])
-def test_value_and_gradient_are_the_replaced_layers(kernel: int, stride: int, same: bool) -> None:
+def test_value_and_gradient_are_the_replaced_layers(
+    *, kernel: int, stride: int, same: bool
+) -> None:
     torch.manual_seed(0)
     kind = Conv2dSame if same else nn.Conv2d
     former = kind(8, 8, kernel, stride=stride, padding=0 if same else 1, groups=8, bias=False)

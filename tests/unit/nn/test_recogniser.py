@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -49,7 +51,7 @@ def test_normalisation_is_the_specifications() -> None:
 
 
 @pytest.mark.parametrize("head", ["linear", "gru"])
-def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path, head: str) -> None:
+def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path: Path, head: str) -> None:
     network = build(spec(head), seed=0)
     torch.nn.init.normal_(network.head.classifier.weight)
     export_graph(network, tmp_path / "model.onnx", image_size_px=64)
@@ -64,7 +66,7 @@ def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path, head: str) -
         assert np.allclose(embedding, expected[1].numpy(), atol=1e-4)
 
 
-def test_the_graph_tells_nothing_of_where_it_was_made_and_is_the_same_twice(tmp_path) -> None:
+def test_the_graph_tells_nothing_of_where_it_was_made_and_is_the_same_twice(tmp_path: Path) -> None:
     for name in ("one", "other"):
         export_graph(build(spec(), seed=0), tmp_path / name, image_size_px=64)
 

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -90,6 +91,7 @@ def test_a_caller_that_goes_away_does_not_disturb_the_others() -> None:
         stays = asyncio.create_task(batcher.row(image(3)))
         await asyncio.sleep(0.01)
         gone.cancel()
+        await asyncio.sleep(0.01)
         released.set()
         await busy
         row = await stays
@@ -109,15 +111,20 @@ def test_places_are_limited_and_come_back() -> None:
 
 
 def test_closing_answers_what_waits_and_ends_the_thread() -> None:
-    batcher = MicroBatcher(means)
+    def run(batch: np.ndarray) -> np.ndarray:
+        time.sleep(0.05)
+        return means(batch)
 
-    async def scenario() -> float:
+    batcher = MicroBatcher(run)
+
+    async def scenario() -> tuple[list[threading.Thread], float]:
         waiting = asyncio.create_task(batcher.row(image(5)))
         await asyncio.sleep(0)
         await asyncio.to_thread(batcher.close)
-        return float((await waiting)[0])
+        left = [thread for thread in threading.enumerate() if thread.name == "batcher"]
+        return left, float((await waiting)[0])
 
-    answer = asyncio.run(scenario())
+    left, answer = asyncio.run(scenario())
 
+    assert left == []
     assert answer == 5
-    assert not [thread for thread in threading.enumerate() if thread.name == "batcher"]

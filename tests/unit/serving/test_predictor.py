@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import openvino.properties.hint as ov_hint
 import pytest
 
 from fgpipe.errors import ConfigError, DataError, NotReadyError
 from fgpipe.images.files import read_image
-from fgpipe.serving.predictor import Precision, Predictor, choose_precision, resolve_precision
+from fgpipe.serving.predictor import (
+    Precision,
+    Predictor,
+    choose_precision,
+    openvino,
+    ov_hint,
+    resolve_precision,
+)
 from tests.support.synthetic import LABELS, draw, encoded
 from tests.support.tiny_model import Tiny, copied, tiny_embedding
 
@@ -195,6 +201,13 @@ def test_auto_is_bf16_only_where_the_cpu_computes_in_it(
 def test_bf16_on_a_cpu_without_it_is_refused_with_the_way_out() -> None:
     with pytest.raises(ConfigError, match=r"evaluate\.precision to f32"):
         choose_precision("bf16", capabilities=["FP32"])
+
+
+def test_the_runtime_reports_to_nobody() -> None:
+    telemetry = openvino.tools.ovc.telemetry
+
+    assert type(telemetry).__module__ == "openvino.tools.ovc.telemetry_stub"
+    assert sys.modules["openvino_telemetry"] is None
 
 
 @pytest.mark.integration

@@ -8,7 +8,9 @@ from fgpipe.training.schedule import rate_factor
 
 @given(st.integers(1, 500), st.floats(0, 0.99))
 def test_the_rate_rises_once_then_falls_and_stays_above_zero(n_steps: int, warmup: float) -> None:
-    factors = [rate_factor(step, n_steps=n_steps, warmup_fraction=warmup) for step in range(n_steps)]
+    factors = [
+        rate_factor(step, n_steps=n_steps, warmup_fraction=warmup) for step in range(n_steps)
+    ]
 
     peak = factors.index(max(factors))
     assert all(0 < factor <= 1 for factor in factors)

@@ -1,0 +1,39 @@
+"""Train a model and decide whether it may be packaged: ``python -m flows.train``."""
+
+from pathlib import Path
+
+from prefect import State, flow
+from prefect.states import Completed
+
+from fgpipe.records import (
+    Bundle,
+    Evaluation,
+    GateDecision,
+    Manifest,
+    Preprocessed,
+    TrainedModel,
+    Validation,
+)
+from flows.command import run_as_command
+from flows.steps import refresh_baseline, say, step
+
+
+@flow(name="train", persist_result=False)
+def train_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
+    """Bring every stage up to date; a refusal is a result, named ``Rejected``."""
+    step("manifest", Manifest, root)
+    step("validate", Validation, root)
+    step("preprocess", Preprocessed, root)
+    step("train", TrainedModel, root)
+    refresh_baseline(root)
+    step("evaluate", Evaluation, root)
+    decision = step("gate", GateDecision, root)
+    step("package", Bundle, root)
+    if not decision.passed:
+        say(f"{decision.verdict}: {decision.summary}")
+        return Completed(name="Rejected", message=decision.summary, data=decision)
+    return decision
+
+
+if __name__ == "__main__":
+    run_as_command(train_flow)

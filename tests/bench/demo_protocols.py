@@ -1,0 +1,80 @@
+"""How good the default recipe is on the demo, under the published protocol and by module.
+
+``python -m tests.bench.demo_protocols random`` trains on three random splits of 75/25,
+stratified by label and cell type, as published figures do; ``... fold`` trains on the four
+folds by module. Each run is a project of its own in a temporary folder, with this
+project's images and parameters but for the split; the test split is looked at once, by
+the evaluate stage.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from fgpipe.pipeline import load_record
+from fgpipe.records import Evaluation
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("manifest", "validate", "preprocess", "train", "evaluate")
+FRACTIONS = {"train": 0.67, "validation": 0.05, "calibration": 0.03, "test": 0.25}
+
+
+def variants(protocol: str) -> list[dict[str, object]]:
+    """What the ``manifest`` section is for each run, and the seed of the training."""
+    if protocol == "random":
+        return [{"protocol": "random", "fractions": FRACTIONS, "seed": seed} for seed in range(3)]
+    return [{"protocol": "fold", "n_folds": 4, "fold": fold} for fold in range(4)]
+
+
+def evaluate(manifest: dict[str, object], *, folder: Path, train: dict[str, object]) -> Evaluation:
+    """Run the stages in ``folder`` and give the evaluation."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["manifest"] |= manifest
+    params["train"] |= {"seed": manifest.get("seed", 0)} | train
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "raw").symlink_to(ROOT / "data" / "raw")
+    (folder / "data" / "baseline.json").write_text("null\n")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    environment = {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
+    for stage in STAGES:
+        command = [sys.executable, "-m", "fgpipe", stage]
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+    return load_record(Evaluation, root=folder)
+
+
+def main() -> None:
+    """Print one line a run and the mean."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("protocol", choices=["random", "fold"])
+    parser.add_argument("--train", default="{}", help="YAML that replaces values of `train`")
+    arguments = parser.parse_args()
+    values = []
+    for manifest in variants(arguments.protocol):
+        with tempfile.TemporaryDirectory(prefix="fgpipe-bench-") as folder:
+            start = time.monotonic()
+            evaluation = evaluate(
+                manifest, folder=Path(folder) / "project", train=yaml.safe_load(arguments.train)
+            )
+        scores = evaluation.candidate
+        assert scores.coarse_accuracy is not None
+        values.append(scores.coarse_accuracy.value)
+        print(
+            f"{manifest}: functional/defective {scores.coarse_accuracy}, four labels "
+            f"{scores.top1}, {scores.n_images} images, {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
+    spread = statistics.stdev(values)
+    print(f"mean {statistics.mean(values):.4f}, standard deviation {spread:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

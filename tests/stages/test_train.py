@@ -1,0 +1,131 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fgpipe.errors import ConfigError, ParityError
+from fgpipe.images.table import read_table
+from fgpipe.nn.recogniser import build
+from fgpipe.pipeline import run_stage
+from fgpipe.records import EpochFigures, RecogniserSpec, TrainedModel, file_sha256
+from fgpipe.serving.predictor import Predictor
+from fgpipe.stages import train as train_module
+from tests.adapters.tracker import FakeTracker
+from tests.support.params import change_params
+from tests.support.ports import fake_ports
+
+PAYLOAD = Path("data") / "05_train" / "payload"
+FILES = {
+    "model.safetensors",
+    "model.onnx",
+    "recogniser.json",
+    "transform.json",
+    "labels.json",
+    "seen.csv",
+    "curves.csv",
+}
+
+
+@pytest.fixture
+def ready(project: Path) -> Path:
+    for stage in ("manifest", "validate", "preprocess"):
+        run_stage(stage, root=project, ports=fake_ports(project))
+    return project
+
+
+def test_it_leaves_all_that_evaluation_and_bundle_need(ready: Path) -> None:
+    ports = fake_ports(ready)
+
+    record = run_stage("train", root=ready, ports=ports)
+
+    assert isinstance(record, TrainedModel)
+    payload = ready / PAYLOAD
+    assert {path.name for path in payload.iterdir()} == FILES
+    assert record.weights_sha256 == file_sha256(payload / "model.safetensors")
+    assert record.graph_sha256 == file_sha256(payload / "model.onnx")
+    assert json.loads((payload / "labels.json").read_text())["labels"] == list(record.labels)
+    assert len(record.curves) == 2
+    assert record.graph_max_error < 1e-3
+    with (payload / "seen.csv").open() as file:
+        seen = list(csv.DictReader(file))
+    table = read_table(ready / "data" / "01_manifest" / "payload")
+    expected = table[table["split"].isin(["train", "validation"])]
+    assert {row["sha256"] for row in seen} == set(expected["sha256"])
+    assert not any((ready / ".fgpipe" / "checkpoints").iterdir())
+
+
+def test_the_run_is_told_of_every_epoch_and_of_the_end(ready: Path) -> None:
+    ports = fake_ports(ready)
+
+    record = run_stage("train", root=ready, ports=ports)
+
+    assert isinstance(ports.tracker, FakeTracker)
+    (run,) = ports.tracker.runs
+    assert tuple(run.epochs.values()) == record.curves
+    assert run.trained == record
+
+
+def test_the_graph_is_the_kept_weights(ready: Path) -> None:
+    run_stage("train", root=ready, ports=fake_ports(ready))
+
+    payload = ready / PAYLOAD
+    spec = RecogniserSpec.model_validate_json((payload / "recogniser.json").read_text())
+    network = build(spec, seed=9).eval()
+    network.load_state_dict(load_file(payload / "model.safetensors"))
+    pixels = np.load(ready / "data" / "03_preprocess" / "payload" / "images.npy")[:20]
+    with torch.inference_mode():
+        expected, _ = network(torch.from_numpy(pixels))
+    logits = Predictor.load(payload, precision="f32").logits(pixels)
+    assert np.allclose(logits, expected.numpy(), atol=1e-3)
+
+
+def test_a_training_broken_off_leaves_the_bytes_of_an_undisturbed_one(ready: Path) -> None:
+    undisturbed = run_stage("train", root=ready, ports=fake_ports(ready))
+    expected = {path.name: path.read_bytes() for path in (ready / PAYLOAD).iterdir()}
+    ports = fake_ports(ready)
+    assert isinstance(ports.tracker, FakeTracker)
+    ports.tracker.on_epoch = break_off
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("train", root=ready, ports=ports)
+    ports.tracker.on_epoch = None
+    resumed = run_stage("train", root=ready, ports=ports)
+
+    assert resumed == undisturbed
+    assert {path.name: path.read_bytes() for path in (ready / PAYLOAD).iterdir()} == expected
+    assert len(ports.tracker.runs) == 1
+
+
+def break_off(figures: EpochFigures) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "MAX_GRAPH_ERROR", -1.0)
+
+    with pytest.raises(ParityError, match="differ by"):
+        run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert not (ready / "data" / "05_train" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"backbone": "resnet81"}, "timm has no model 'resnet81'"),
+        ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
+        ({"device": "cuda"}, "torch sees no GPU"),
+        ({"backbone": "test_vit"}, "choose a convolutional network"),
+    ],
+)
+def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], message: str) -> None:
+    change_params(ready, train=values)
+
+    with pytest.raises(ConfigError, match=message):
+        run_stage("train", root=ready, ports=fake_ports(ready))

@@ -1,0 +1,18 @@
+"""The ports with fakes behind them."""
+
+from pathlib import Path
+
+from fgpipe.ports import Ports
+from tests.adapters.checker import FakeChecker
+from tests.adapters.registry import FakeRegistry
+from tests.adapters.tracker import FakeTracker
+
+
+def fake_ports(root: Path) -> Ports:
+    """Fakes that keep what they are told in memory; checkpoints go to a folder of the root."""
+    return Ports(
+        checker=FakeChecker(),
+        tracker=FakeTracker(),
+        registry=FakeRegistry(),
+        checkpoints=root / ".fgpipe" / "checkpoints",
+    )
