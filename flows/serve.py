@@ -5,31 +5,24 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING
 
 import click
 from filelock import FileLock, Timeout
 
 from fgpipe.errors import ConfigError, NotReadyError, PipelineError, UnavailableError
+from flows.command import run_guarded
+from flows.server import Server, end_group, prefect_server
 
-if TYPE_CHECKING:
-    from prefect.schedules import Schedule
-
-NAME = "schedule"
-"""The deployment's name in Prefect, ``retrain/schedule``."""
+POLL_S = 0.5
 
 
 def main() -> None:
     """Serve until interrupted."""
-    # Before flows.server brings Prefect's settings: a service tells of failures in its log.
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
-    from flows.command import run_guarded
-
+    arguments = _parser().parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
-    arguments = _parser().parse_args()
     run_guarded(lambda: serve_retraining(Path.cwd(), **vars(arguments)))
 
 
@@ -52,79 +45,65 @@ def serve_retraining(
             0 takes a free one.
 
     Raises:
-        ConfigError: If the schedule or timezone is none.
+        ConfigError: If schedule or timezone is none.
         NotReadyError: If the folder is no project.
         UnavailableError: If there is no server, or the project is served already.
-        PipelineError: If the server ends before the serving does.
+        PipelineError: If the server or the runner ends before it is asked to.
     """
     if not (root / "dvc.yaml").is_file():
         raise NotReadyError(f"{root} has no dvc.yaml; run this in the project's folder")
+    when = _schedule_options(cron=cron, every=every, timezone=timezone)
     lock = FileLock(Path(os.environ["PREFECT_HOME"]) / "serve.lock", timeout=0)
     try:
-        with lock:
-            _serve(root, cron=cron, every=every, timezone=timezone, port=port)
+        with lock, prefect_server(port=port) as server:
+            click.echo(f"serving the retraining flow ({' '.join(when)}); Ctrl-C ends it")
+            click.echo(f"Prefect's pages: {server.url.removesuffix('/api')}")
+            _run(server, options=[*when, "--root", str(root)], root=root)
     except Timeout:
         raise UnavailableError(
             "another `fgpipe schedule` serves this project; end that one first"
         ) from None
 
 
-def _serve(root: Path, *, cron: str | None, every: float | None, timezone: str, port: int) -> None:
-    schedule = _schedule(cron=cron, every=every, timezone=timezone)
-    from flows.server import prefect_server
-
-    with prefect_server(port=port) as server:
-        url = os.environ["PREFECT_API_URL"]
-        # Prefect reads the server's address when it is imported
-        from prefect.deployments.runner import EntrypointType
-
-        from flows.retrain import retrain_flow
-
-        if server is not None:
-            Thread(target=_end_with, args=[server], daemon=True).start()
-        when = f"cron {cron!r} ({timezone})" if cron else f"every {every:g} s"
-        click.echo(f"serving the retraining flow, {when}; Ctrl-C ends it")
-        click.echo(f"Prefect's pages: {url.removesuffix('/api')}")
-        retrain_flow.serve(
-            name=NAME,
-            schedule=schedule,
-            parameters={"root": str(root)},
-            pause_on_shutdown=False,
-            limit=1,
-            print_starting_message=False,
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
-        if server is not None and server.poll() is not None:
-            raise PipelineError("the Prefect server ended, so nothing would be scheduled")
+def _run(server: Server, *, options: list[str], root: Path) -> None:
+    """Keep the runner alive as long as the server is, or until interrupted."""
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": server.url,
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    }
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "flows.runner", *options],
+        cwd=root,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        while runner.poll() is None:
+            if server.process is not None and server.process.poll() is not None:
+                raise PipelineError("the Prefect server ended, so nothing would be scheduled")
+            time.sleep(POLL_S)
+        raise PipelineError(f"what starts scheduled runs ended with code {runner.returncode}")
+    finally:
+        end_group(runner, signal.SIGINT)
 
 
-def _schedule(*, cron: str | None, every: float | None, timezone: str) -> "Schedule":
+def _schedule_options(*, cron: str | None, every: float | None, timezone: str) -> tuple[str, ...]:
     from prefect.client.schemas.schedules import CronSchedule
-    from prefect.schedules import Cron, Interval
 
     if cron is None:
         if every is None or every < 1:
             raise ConfigError(f"--every {every} must be 1 second at least")
-        return Interval(every)
+        return ("--every", f"{every:g}", "--timezone", timezone)
     try:
         CronSchedule(cron=cron, timezone=timezone)
     except ValueError as error:
+        reason = next(iter(error.errors()))["msg"] if hasattr(error, "errors") else error
         raise ConfigError(
-            f"--cron {cron!r} --timezone {timezone!r} is no schedule; an example is "
-            f'--cron "0 3 * * *" --timezone Europe/Berlin ({_first_reason(error)})'
+            f"--cron {cron!r} --timezone {timezone!r} is no schedule ({reason}); an example is "
+            '--cron "0 3 * * *" --timezone Europe/Berlin'
         ) from None
-    return Cron(cron, timezone=timezone)
-
-
-def _first_reason(error: ValueError) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line.startswith("Value error")), lines[0])
-
-
-def _end_with(server: subprocess.Popen[bytes]) -> None:
-    """End this process when the server ends: a schedule without one never fires."""
-    server.wait()
-    os.kill(os.getpid(), signal.SIGTERM)
+    return ("--cron", cron, "--timezone", timezone)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,10 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     when.add_argument("--every", type=float, metavar="SECONDS", help="seconds between two runs")
     parser.add_argument("--timezone", default="UTC", help="of the cron expression (UTC)")
     parser.add_argument(
-        "--port",
-        type=int,
-        default=0,
-        help="of the Prefect server, which is started unless PREFECT_API_URL names one (a free one)",
+        "--port", type=int, default=0, help="of the Prefect server that is started (a free one)"
     )
     return parser
 

@@ -5,12 +5,14 @@ in a log and stays up. So a schedule is only served on a server that answered.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import UnavailableError
@@ -21,42 +23,68 @@ STOP_TIMEOUT_S = 10.0
 HOST = "127.0.0.1"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A Prefect server that answers."""
+
+    url: str
+    """Of its API."""
+    process: subprocess.Popen[bytes] | None
+    """None where it was there."""
+
+
 @contextmanager
-def prefect_server(*, port: int = 0) -> Iterator[subprocess.Popen[bytes] | None]:
-    """A server that answers at ``PREFECT_API_URL``, which is set for as long.
+def prefect_server(*, port: int) -> Iterator[Server]:
+    """The server at ``PREFECT_API_URL``, or one that lives as long as the context.
 
     Args:
         port: Where to start it on loopback; 0 takes a free one. Unused where
-            ``PREFECT_API_URL`` names a server already.
-
-    Yields:
-        The process, or None where the server was there.
+            ``PREFECT_API_URL`` names a server.
 
     Raises:
         UnavailableError: If the server named does not answer, the port is taken, or the
             server does not start.
     """
-    if os.environ.get("PREFECT_API_URL"):
+    named = os.environ.get("PREFECT_API_URL")
+    if named:
         check_server()
-        yield None
+        yield Server(url=named, process=None)
         return
     port = _usable(port)
     url = f"http://{HOST}:{port}/api"
     log = Path(os.environ["PREFECT_HOME"]) / "server.log"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
-        ) as process,
-    ):
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             _wait_until_healthy(process, url=url, log=log)
-            os.environ["PREFECT_API_URL"] = url
-            yield process
+            yield Server(url=url, process=process)
         finally:
-            os.environ.pop("PREFECT_API_URL", None)
-            _end(process)
+            end_group(process, signal.SIGTERM)
+
+
+def end_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """End a process that leads a session, and all that it started.
+
+    A session of its own keeps Ctrl-C at the terminal from reaching the process before it
+    is asked to end here, in order.
+
+    Args:
+        process: The leader.
+        number: Asks it to end; after a while it is killed.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _usable(port: int) -> int:
@@ -64,10 +92,10 @@ def _usable(port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise UnavailableError(
-                f"port {port} on {HOST} cannot be used for the Prefect server "
-                f"({error.strerror}); give another one, or none to take a free one"
+                f"port {port} on {HOST} cannot be used for the Prefect server ({error}); "
+                "give another one with --port, or none to take a free one"
             ) from None
         return int(probe.getsockname()[1])
 
@@ -82,11 +110,3 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], *, url: str, log: Path
                 + "\n".join(f"  {line}" for line in last)
             )
         time.sleep(0.2)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()

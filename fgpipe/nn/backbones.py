@@ -13,7 +13,7 @@ a path         a .safetensors file, or a .pth that holds tensors alone
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -53,13 +53,17 @@ class BackboneTraits:
 class Backbone(nn.Module):
     """A timm network without classifier and pooling."""
 
+    network: Any
+    """timm's; its attributes are known to no type checker."""
+
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.network: Any = _create(name, n_classes=0)
-        _speed_up(self.network)
-        configuration = self.network.pretrained_cfg
+        network: Any = cast("Any", _create(name, n_classes=0))
+        _speed_up(network)
+        configuration = network.pretrained_cfg
+        self.network = network
         self.traits = BackboneTraits(
-            n_channels=int(self.network.num_features),
+            n_channels=int(network.num_features),
             mean=_channels(configuration["mean"]),
             std=_channels(configuration["std"]),
         )

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-FeatureMap = Float[Tensor, "batch channels rows columns"]
+FeatureMap = Float[Tensor, "batch channels height width"]
+Result = Float[Tensor, "batch channels rows columns"]
 Pad = Callable[[Tensor, list[int], list[int], list[int]], Tensor]
 
 
@@ -46,7 +47,7 @@ class DepthwiseConv2d(nn.Conv2d):
         layer.pad = pad
         return layer
 
-    def forward(self, features: FeatureMap) -> FeatureMap:
+    def forward(self, features: FeatureMap) -> Result:
         """Convolve; under bf16 autocast on the CPU by way of :class:`_MixedGradient`."""
         if self.pad is not None:
             features = self.pad(

@@ -33,7 +33,7 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
         DataError: If ``labels.csv`` and the files on disk are not the same images, a file
             is not whole or not in ``groups.csv``, or there are fewer than two classes.
     """
-    images = sorted(read_labels(raw), key=lambda image: image.path)
+    images = read_labels(raw)
     labels = sorted({image.label for image in images})
     if len(labels) < 2:
         raise DataError(

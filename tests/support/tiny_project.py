@@ -11,6 +11,7 @@ stage writes a valid record with figures that follow from ``params.yaml``:
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from fgpipe.records import (
     TrainedModel,
     Validation,
 )
+from fgpipe.serving.bundle import seal_bundle
 
 ROOT = Path(__file__).parents[2]
 MODULE = "tests.support.tiny_project"
@@ -104,7 +106,8 @@ def run(name: str, *, root: Path) -> None:
     stage = stage_named(name)
     folder = root / stage.folder
     for out in stage.folders:
-        (folder / out).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / out, ignore_errors=True)
+        (folder / out).mkdir(parents=True)
     params = yaml.safe_load((root / "params.yaml").read_text())
     record = _record(name, params=params, root=root)
     if isinstance(record, Manifest):
@@ -133,7 +136,10 @@ def _record(name: str, *, params: dict[str, dict[str, object]], root: Path) -> R
         "gate": lambda: decision(
             load_record(Evaluation, root=root), floor=float(str(params["gate"]["min_top1"]))
         ),
-        "package": lambda: bundle(load_record(TrainedModel, root=root)),
+        "package": lambda: bundle(
+            load_record(TrainedModel, root=root),
+            payload=root / stage_named("package").folder / "payload",
+        ),
     }
     return makers[name]()
 
@@ -251,8 +257,30 @@ def decision(tested: Evaluation, *, floor: float = 0.6) -> GateDecision:
     )
 
 
-def bundle(model: TrainedModel) -> Bundle:
-    return Bundle(bundle_sha256="b", train_sha256=model.sha256(), name="tiny", files={}, n_bytes=0)
+def bundle(model: TrainedModel, *, payload: Path) -> Bundle:
+    (payload / "model.onnx").write_bytes(b"")
+    description = seal_bundle(
+        payload,
+        facts={
+            "name": "tiny",
+            "description": "Takes no time.",
+            "license": "Apache-2.0",
+            "train_sha256": model.sha256(),
+            "protocol": "stable",
+            "labels": model.labels,
+            "parents": {},
+            "image_size_px": 32,
+            "precision": "f32",
+            "runtime": "none",
+        },
+    )
+    return Bundle(
+        bundle_sha256=description.bundle_sha256,
+        train_sha256=model.sha256(),
+        name="tiny",
+        files=description.files,
+        n_bytes=0,
+    )
 
 
 def _score(value: float) -> Score:
