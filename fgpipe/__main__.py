@@ -1,9 +1,10 @@
 """``python -m fgpipe``: the command line, with a user's mistake told in one message."""
 
+import os
 import sys
+from pathlib import Path
 
-import click
-
+from fgpipe import settings
 from fgpipe.errors import FgpipeError
 
 INTERRUPTED = 130
@@ -11,6 +12,12 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; exit 2 for a user's mistake, 1 for a failure."""
+    python = settings.other_python(Path.cwd())
+    if python is not None:
+        os.execv(python, [str(python), "-m", "fgpipe", *sys.argv[1:]])  # noqa: S606 - ours
+
+    import click
+
     from fgpipe.cli import cli, hand_over
 
     try:

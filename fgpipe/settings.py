@@ -12,6 +12,7 @@ variable                        what it sets
 """
 
 import os
+import sys
 from pathlib import Path
 
 QUIET = {
@@ -39,6 +40,26 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     if not online():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def other_python(root: Path) -> Path | None:
+    """The project's Python, where the one that runs this is another without fgpipe.
+
+    ``dvc.yaml`` says ``python``. In a shell in which the environment is not activated,
+    ``.venv/bin/dvc repro`` starts whichever Python is first in ``PATH`` with it.
+
+    Args:
+        root: The checkout in use.
+    """
+    from importlib import metadata  # as much as the rest of this module to import
+
+    environment = home(root) / ".venv"
+    if Path(sys.prefix) == environment or not (environment / "bin" / "python").is_file():
+        return None
+    installed = [entry for entry in sys.path if Path(entry or ".").resolve() != root.resolve()]
+    if any(metadata.distributions(name="fgpipe", path=installed)):
+        return None
+    return environment / "bin" / "python"
 
 
 def online() -> bool:

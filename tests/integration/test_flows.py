@@ -260,23 +260,19 @@ def test_a_port_in_use_is_told(project: Path, server: str) -> None:
 
 def test_a_schedule_fires_on_a_server_that_it_starts_and_both_end_together(project: Path) -> None:
     variables = {**environment(), "PREFECT_API_URL": ""}
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "flows.serve", "--every", "2"],
-        cwd=project,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert serving.stdout is not None
-    try:
-        lines = iter(serving.stdout.readline, "")
-        address = next(line.split()[-1] for line in lines if "Prefect's pages" in line)
-        verdict = next(line for line in lines if line.startswith("rejected"))
-        state = _wait_for_state(f"{address}/api", name="Rejected")
-    finally:
-        serving.send_signal(signal.SIGTERM)
-        code = serving.wait(30)
+    command = [sys.executable, "-m", "flows.serve", "--every", "2"]
+    with subprocess.Popen(
+        command, cwd=project, env=variables, stdout=subprocess.PIPE, text=True
+    ) as serving:
+        assert serving.stdout is not None
+        try:
+            lines = iter(serving.stdout.readline, "")
+            address = next(line.split()[-1] for line in lines if "Prefect's pages" in line)
+            verdict = next(line for line in lines if line.startswith("rejected"))
+            state = _wait_for_state(f"{address}/api", name="Rejected")
+        finally:
+            serving.send_signal(signal.SIGTERM)
+            code = serving.wait(30)
 
     assert "0.99" in verdict
     assert state["type"] == "COMPLETED"

@@ -18,6 +18,8 @@ from tests.adapters.tracker import FakeTracker
 from tests.support.params import change_params
 from tests.support.ports import fake_ports
 
+pytestmark = pytest.mark.integration  # an export takes seconds
+
 PAYLOAD = Path("data") / "05_train" / "payload"
 FILES = {
     "model.safetensors",

@@ -1,66 +1,79 @@
-"""Watches the sockets of every Python process below a test.
+"""Records whatever a command and the Python processes below it ask of the network.
 
-Python imports ``sitecustomize`` from ``PYTHONPATH`` in each process it starts; the one
-written here adds an audit hook that notes every address asked for or connected to that is
-not this machine's loopback. Nothing can remove an audit hook.
+Python imports ``sitecustomize`` when it starts; the one written here installs an audit
+hook, which sees every address that Python code connects or sends to and every name it
+looks up, and notes those that are not this machine's own. Where the kernel lets a user
+make a network namespace, :meth:`NetworkAudit.cut` is the prefix of a command that then
+has no network at all, which holds what is not Python too.
 """
 
 import os
+import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-HOOK = '''
-import os, sys
+LOG = "FGPIPE_TEST_NETWORK_LOG"
 
-FOLDER = os.environ["FGPIPE_NETWORK_AUDIT"]
-LOCAL = {"", "localhost", "::1", "::", "0.0.0.0", None}
+HOOK = f"""
+import ipaddress, os, sys
 
+def _is_own(host):
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        address = ipaddress.ip_address(text.split("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
-def note(name, text):
-    file = os.open(os.path.join(FOLDER, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(file, (text + "\\n").encode())
-    os.close(file)
-
-
-def watch(event, arguments):
-    if event == "socket.getaddrinfo":
+def _hook(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = arguments[0]
-    elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
-        host = arguments[1][0]
     else:
         return
-    host = host.decode() if isinstance(host, bytes) else host
-    if host not in LOCAL and not host.startswith("127."):
-        note("foreign", f"{event} {host} by {sys.argv}")
+    if not _is_own(host):
+        line = f"{{event}} {{host!r}} by {{' '.join(' '.join(sys.orig_argv).split())[:200]}}\\n"
+        log = os.open(os.environ["{LOG}"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(log, line.encode())
+        os.close(log)
+
+if "{LOG}" in os.environ:
+    sys.addaudithook(_hook)
+"""
 
 
-note("processes", str(os.getpid()))
-sys.addaudithook(watch)
-'''
-
-
+@dataclass(frozen=True)
 class NetworkAudit:
-    """What processes started with :meth:`environment` asked the network for."""
+    """An environment to run commands in, and what they asked of the network there."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        (folder / "sitecustomize.py").write_text(HOOK)
+    folder: Path
+    """Holds the hook and its log."""
 
-    def environment(self) -> dict[str, str]:
-        """What to add to the environment of a process to have it watched."""
-        paths = [str(self._folder), os.environ.get("PYTHONPATH", "")]
-        return {
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-            "FGPIPE_NETWORK_AUDIT": str(self._folder),
-        }
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "sitecustomize.py").write_text(HOOK)
 
-    def n_processes(self) -> int:
-        """Processes watched so far."""
-        return len(self._lines("processes"))
+    def environment(self, base: dict[str, str] | None = None) -> dict[str, str]:
+        """``base`` (default: this process's) with the hook in every Python below it."""
+        base = dict(os.environ) if base is None else base
+        path = [str(self.folder), *filter(None, [base.get("PYTHONPATH")])]
+        return {**base, "PYTHONPATH": os.pathsep.join(path), LOG: str(self.folder / "log")}
 
-    def foreign(self) -> list[str]:
-        """Each asking for an address that is not this machine's, with its command."""
-        return self._lines("foreign")
+    def attempts(self) -> list[str]:
+        """One line for each time something beyond this machine was asked for."""
+        log = self.folder / "log"
+        return log.read_text().splitlines() if log.exists() else []
 
-    def _lines(self, name: str) -> list[str]:
-        path = self._folder / name
-        return path.read_text().splitlines() if path.exists() else []
+    @staticmethod
+    def cut() -> list[str]:
+        """Prefix of a command to run it with loopback alone; empty where that is not allowed."""
+        if shutil.which("unshare") is None or shutil.which("ip") is None:
+            return []
+        prefix = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up; exec "$@"']
+        works = subprocess.run([*prefix, "sh", "true"], capture_output=True, check=False)
+        return [*prefix, "sh"] if works.returncode == 0 else []

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from fgpipe.nn.export import export_graph
 from fgpipe.nn.recogniser import build
@@ -50,15 +50,16 @@ def test_normalisation_is_the_specifications() -> None:
         assert pixels[1, channel, 5, 7].item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.integration  # an export takes seconds
 @pytest.mark.parametrize("head", ["linear", "gru"])
 def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path: Path, head: str) -> None:
     network = build(spec(head), seed=0)
     torch.nn.init.normal_(network.head.classifier.weight)
     export_graph(network, tmp_path / "model.onnx", image_size_px=64)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    graph = ReferenceEvaluator(str(tmp_path / "model.onnx"))
 
     for n in (1, 5):
-        logits, embedding = session.run(["logits", "embedding"], {"images": images(n).numpy()})
+        logits, embedding = graph.run(["logits", "embedding"], {"images": images(n).numpy()})
 
         with torch.no_grad():
             expected = network(images(n))
@@ -66,6 +67,7 @@ def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path: Path, head: 
         assert np.allclose(embedding, expected[1].numpy(), atol=1e-4)
 
 
+@pytest.mark.integration
 def test_the_graph_tells_nothing_of_where_it_was_made_and_is_the_same_twice(tmp_path: Path) -> None:
     for name in ("one", "other"):
         export_graph(build(spec(), seed=0), tmp_path / name, image_size_px=64)
