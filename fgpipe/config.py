@@ -128,6 +128,8 @@ class TrainConfig(Section):
     """Peak rate of the head."""
     backbone_rate: Annotated[float, Field(ge=0, le=1)]
     """The backbone's rate as a fraction of ``learning_rate``; 0 freezes it."""
+    frozen_stages: Annotated[int, Field(ge=0), Number]
+    """How many of the backbone's first stages, the stem included, stay as they are."""
     weight_decay: Annotated[float, Field(ge=0)]
     """AdamW's, not applied to biases and norms."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]

@@ -253,7 +253,8 @@ class EpochFigures(Part):
     train_loss: float
     """Mean over the epoch's batches, with label smoothing."""
     validation_loss: float
-    """Cross-entropy without label smoothing."""
+    """Cross-entropy without label smoothing, at the temperature that suits it best, as
+    serving scales too; the epoch with the lowest is kept."""
     validation_top1: float
     """Share of the validation images whose best class is right."""
     validation_macro_recall: float

@@ -25,6 +25,7 @@ SMALL = {
     "train": {
         "backbone": "test_resnet",
         "weights": "scratch",
+        "frozen_stages": 0,
         "epochs": 2,
         "batch_size": 16,
         "threads": 1,

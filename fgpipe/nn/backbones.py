@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from timm.layers import Conv2dSame, pad_same
+from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from fgpipe import settings
@@ -80,6 +81,39 @@ class Backbone(nn.Module):
                 "convolutional network"
             )
         return features
+
+    def freeze(self, n_stages: int) -> None:
+        """Leave the first stages as they are: neither weights nor batch statistics change.
+
+        They tell edges and textures, which all images share, at the highest resolution:
+        half of a training step is theirs.
+
+        Args:
+            n_stages: How many of timm's stages, the stem being the first; 0 for none.
+
+        Raises:
+            ConfigError: If the network has fewer.
+        """
+        stages = group_with_matcher(
+            self.network.named_parameters(), self.network.group_matcher(coarse=True)
+        )
+        if n_stages >= len(stages):
+            raise ConfigError(
+                f"train.frozen_stages ({n_stages}) must be below the backbone's {len(stages)} "
+                "stages; `backbone_rate: 0` freezes all"
+            )
+        frozen = {name for stage in sorted(stages)[:n_stages] for name in stages[stage]}
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+
+    def train(self, mode: bool = True) -> "Backbone":  # noqa: FBT001, FBT002 - torch's signature
+        """Set training or evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        for module in self.network.modules():
+            parameters = list(module.parameters(recurse=False))
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
 
 
 def _create(name: str, *, n_classes: int) -> nn.Module:

@@ -62,6 +62,7 @@ def train(
     spec = _specify(manifest.record, preprocess.record, config=config)
     network = build(spec, seed=config.seed)
     origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
+    network.backbone.freeze(config.frozen_stages)
     examples = _examples(table, manifest=manifest.record, payload=preprocess.payload)
 
     parameters = config.model_dump() | {"resolved": resolved.model_dump()}

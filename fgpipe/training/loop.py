@@ -19,7 +19,7 @@ from fgpipe.errors import PipelineError
 from fgpipe.images.batches import Pixels, Rows, plain_batches, seed_for, training_batches
 from fgpipe.images.transforms import Augmentation
 from fgpipe.metrics.accuracy import coarse_accuracy, macro_recall, top1
-from fgpipe.metrics.calibration import log_loss, softmax
+from fgpipe.metrics.calibration import fit_temperature, log_loss, softmax
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import EpochFigures, Resolved
 from fgpipe.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -147,7 +147,7 @@ def _next_epoch(
         epoch=epoch,
     )
     n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size)
-    set_mode(network, frozen=recipe.backbone_rate == 0)
+    network.train()
     losses = []
     bar = tqdm(
         batches,
@@ -197,24 +197,18 @@ def steps_per_epoch(n_images: int, *, batch_size: int) -> int:
     return max(1, whole + (rest > 1))
 
 
-def set_mode(network: Recogniser, *, frozen: bool) -> None:
-    """Put a network into training; a frozen backbone keeps its batch statistics."""
-    network.train()
-    if frozen:
-        network.backbone.eval()
-
-
 def create_optimiser(network: Recogniser, *, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over backbone and head; biases and norms are not decayed.
+    """AdamW over what is not frozen; biases and norms are not decayed.
 
-    The peak rate of each group is kept beside its current one; the head's come last.
+    A backbone whose rate is 0 is frozen here. The peak rate of each group is kept beside
+    its current one; the head's come last.
     """
     groups: list[dict[str, object]] = []
     for part, factor in ((network.backbone, recipe.backbone_rate), (network.head, 1.0)):
-        parameters = list(part.parameters())
         if factor == 0:
             part.requires_grad_(requires_grad=False)
             continue
+        parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
         rate = recipe.learning_rate * factor
         groups += [
             {
@@ -283,7 +277,8 @@ def _figures(
     batches = plain_batches(examples.pixels, rows=examples.validation, batch_size=64)
     logits = infer(network, batches, resolved=resolved)
     targets = examples.targets[examples.validation]
-    probabilities = softmax(logits)
+    # As it would be served: an epoch is not worse for being surer than it may be.
+    probabilities = softmax(logits, temperature=fit_temperature(logits, targets))
     predictions = probabilities.argmax(axis=1)
     return EpochFigures(
         epoch=epoch,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fgpipe.errors import PipelineError
+from fgpipe.errors import ConfigError, PipelineError
 from fgpipe.images.transforms import augmentation
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.records import EpochFigures, RecogniserSpec, Resolved
@@ -19,7 +19,6 @@ from fgpipe.training.loop import (
     create_optimiser,
     fit,
     is_over,
-    set_mode,
     steps_per_epoch,
     train_step,
 )
@@ -113,7 +112,7 @@ def run(
 def test_one_step_lowers_the_loss_on_its_batch(examples: Examples) -> None:
     model = network(dropout=0.0)
     optimiser = create_optimiser(model, recipe=RECIPE)
-    set_mode(model, frozen=False)
+    model.train()
 
     before = step(model, optimiser, examples)
     after = step(model, optimiser, examples)
@@ -139,13 +138,42 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(examples: Examples) -> N
     model = network()
     optimiser = create_optimiser(model, recipe=replace(RECIPE, backbone_rate=0.0))
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
-    set_mode(model, frozen=True)
+    model.train()
 
     step(model, optimiser, examples)
 
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert model.head.classifier.weight.abs().sum() > 0
+
+
+def test_frozen_stages_keep_weights_and_statistics_and_the_others_learn(
+    examples: Examples,
+) -> None:
+    model = network()
+    torch.nn.init.normal_(model.head.classifier.weight)
+    model.backbone.freeze(2)
+    optimiser = create_optimiser(model, recipe=RECIPE)
+    before = {name: value.clone() for name, value in model.backbone.network.state_dict().items()}
+    model.train()
+
+    for _ in range(2):
+        step(model, optimiser, examples)
+
+    changed = {
+        name
+        for name, value in model.backbone.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert not any(name.startswith(("conv1.", "bn1.", "layer1.")) for name in changed)
+    for stage in ("layer2", "layer3", "layer4"):
+        assert any(name.startswith(stage) and "running_mean" in name for name in changed)
+        assert any(name.startswith(stage) and "conv1.weight" in name for name in changed)
+
+
+def test_freezing_more_stages_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"frozen_stages \(5\) must be below the backbone's 5"):
+        network().backbone.freeze(5)
 
 
 def test_biases_and_norms_are_not_decayed_and_the_head_is_faster() -> None:
