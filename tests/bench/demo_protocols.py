@@ -24,7 +24,7 @@ from fgpipe.records import Evaluation
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("manifest", "validate", "preprocess", "train", "evaluate")
-FRACTIONS = {"train": 0.67, "validation": 0.05, "calibration": 0.03, "test": 0.25}
+FRACTIONS = {"train": 0.69, "validation": 0.04, "calibration": 0.02, "test": 0.25}
 
 
 def variants(protocol: str) -> list[dict[str, object]]:
