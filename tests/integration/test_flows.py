@@ -272,7 +272,7 @@ def test_a_schedule_fires_on_a_server_that_it_starts_and_both_end_together(proje
             state = _wait_for_state(f"{address}/api", name="Rejected")
         finally:
             serving.send_signal(signal.SIGTERM)
-            code = serving.wait(30)
+            code = serving.wait(90)
 
     assert "0.99" in verdict
     assert state["type"] == "COMPLETED"
@@ -284,12 +284,13 @@ def test_a_schedule_fires_on_a_server_that_it_starts_and_both_end_together(proje
 
 def _wait_for_state(api: str, *, name: str) -> dict[str, str]:
     """The state of a scheduled run of the deployment, once there is one of that name."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        runs = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).json()
+        query = {"sort": "START_TIME_DESC"}
+        runs = httpx.post(f"{api}/flow_runs/filter", json=query, timeout=60).json()
         for run in runs:
             if run["auto_scheduled"] and run["state"]["name"] == name:
-                flow = httpx.get(f"{api}/flows/{run['flow_id']}").json()
+                flow = httpx.get(f"{api}/flows/{run['flow_id']}", timeout=60).json()
                 return {"type": run["state"]["type"], "flow_run": flow["name"]}
         time.sleep(0.5)
     raise AssertionError(f"no scheduled run ended as {name}")
