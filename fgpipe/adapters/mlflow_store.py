@@ -63,8 +63,11 @@ def connect(root: Path) -> "MlflowClient":
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     uri = settings.tracking_uri(root)
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    if named is None:  # MLflow notes it there, where another project would read it
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     with _first_touch(root):
         try:
             client = mlflow.MlflowClient()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +215,15 @@ def test_a_bundle_that_the_registry_does_not_have_is_named(registry: MlflowRegis
         NotReadyError, match=r"no version .* with bundle ffffffffffff \(version 7\)"
     ):
         registry.fetch_bundle(wanted)
+
+
+def test_connecting_leaves_the_environment_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    store.connect(tmp_path / "one")
+    store.connect(tmp_path / "other")
+
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert (tmp_path / "other" / "mlflow.db").exists()
