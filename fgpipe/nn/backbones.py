@@ -40,11 +40,9 @@ StateDict = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackboneTraits:
-    """What one must know of a backbone to feed it and read it."""
+class Normalisation:
+    """What a backbone's weights expect to be done to pixels."""
 
-    n_channels: int
-    """Channels of its last feature map."""
     mean: tuple[float, float, float]
     """Subtracted from pixels in 0 to 1."""
     std: tuple[float, float, float]
@@ -56,18 +54,15 @@ class Backbone(nn.Module):
 
     network: Any
     """timm's; its attributes are known to no type checker."""
+    n_channels: int
+    """Channels of its last feature map."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         network: Any = cast("Any", _create(name, n_classes=0))
         _speed_up(network)
-        configuration = network.pretrained_cfg
         self.network = network
-        self.traits = BackboneTraits(
-            n_channels=int(network.num_features),
-            mean=_channels(configuration["mean"]),
-            std=_channels(configuration["std"]),
-        )
+        self.n_channels = int(network.num_features)
 
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"]
@@ -116,10 +111,25 @@ class Backbone(nn.Module):
         return self
 
 
-def _create(name: str, *, n_classes: int) -> nn.Module:
+def normalisation(name: str) -> Normalisation:
+    """What timm's configuration of a backbone says, without building it.
+
+    Raises:
+        ConfigError: If timm has no such model.
+    """
+    _check_name(name)
+    configuration: Any = timm.get_pretrained_cfg(name)
+    return Normalisation(mean=_channels(configuration.mean), std=_channels(configuration.std))
+
+
+def _check_name(name: str) -> None:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:8]}*")[:5]) or "resnet18, tf_efficientnet_lite0"
         raise ConfigError(f"train.backbone: timm has no model {name!r}; it has, for one, {near}")
+
+
+def _create(name: str, *, n_classes: int) -> nn.Module:
+    _check_name(name)
     options = {} if n_classes else {"global_pool": ""}
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes, **options)
     return network
@@ -198,7 +208,8 @@ def _packaged(name: str) -> tuple[StateDict, str]:
 
 def _renamed(state: StateDict, *, name: str) -> StateDict:
     """Give each tensor timm's name for it: both networks list theirs in the same order."""
-    own = _create(name, n_classes=1000).state_dict()
+    with torch.device("meta"):  # names and shapes alone
+        own = _create(name, n_classes=1000).state_dict()
     theirs = list(state.values())
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in theirs]:
         raise ConfigError(

@@ -20,7 +20,7 @@ class Recogniser(nn.Module):
         self.backbone = Backbone(spec.backbone)
         self.head = create_head(
             spec.head,
-            n_channels=self.backbone.traits.n_channels,
+            n_channels=self.backbone.n_channels,
             n_classes=spec.n_classes,
             dropout=spec.dropout,
         )

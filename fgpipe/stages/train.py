@@ -18,7 +18,7 @@ from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import augmentation
 from fgpipe.metrics.calibration import softmax
-from fgpipe.nn.backbones import Backbone, load_weights
+from fgpipe.nn.backbones import load_weights, normalisation
 from fgpipe.nn.export import export_graph
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.ports import Ports
@@ -119,15 +119,15 @@ def train(
 def _specify(
     manifest: Manifest, preprocessed: Preprocessed, *, config: TrainConfig
 ) -> RecogniserSpec:
-    traits = Backbone(config.backbone).traits
+    scale = normalisation(config.backbone)
     return RecogniserSpec(
         backbone=config.backbone,
         head=config.head,
         n_classes=len(manifest.labels),
         dropout=config.dropout,
         image_size_px=preprocessed.image_size_px,
-        mean=traits.mean,
-        std=traits.std,
+        mean=scale.mean,
+        std=scale.std,
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from fgpipe.images.files import read_image
 from fgpipe.images.transforms import Preprocessing
-from fgpipe.nn.backbones import Backbone, _create, _packaged, load_weights
+from fgpipe.nn.backbones import _create, _packaged, load_weights, normalisation
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import RecogniserSpec
 
@@ -31,11 +31,11 @@ def classifier() -> nn.Module:
 
 
 def test_at_least_seventeen_of_twenty_imagenet_photos_are_recognised() -> None:
-    traits = Backbone(NAME).traits
+    scale = normalisation(NAME)
     transform = Preprocessing.from_config(image_size_px=224, color_space="rgb", resize="squash")
     images = torch.stack([torch.from_numpy(transform(read_image(path))) for path in PHOTOS])
     labels = [int(re.findall(r"\d+", path.stem)[-1]) for path in PHOTOS]
-    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (traits.mean, traits.std))
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (scale.mean, scale.std))
 
     with torch.inference_mode():
         logits = classifier()((images.permute(0, 3, 1, 2) / 255 - mean) / std)
@@ -46,15 +46,15 @@ def test_at_least_seventeen_of_twenty_imagenet_photos_are_recognised() -> None:
 
 
 def test_the_recognisers_feature_map_is_the_classifiers() -> None:
-    traits = Backbone(NAME).traits
+    scale = normalisation(NAME)
     spec = RecogniserSpec(
         backbone=NAME,
         head="linear",
         n_classes=2,
         dropout=0.0,
         image_size_px=96,
-        mean=traits.mean,
-        std=traits.std,
+        mean=scale.mean,
+        std=scale.std,
     )
     network = Recogniser(spec).eval()
     origin = load_weights(network.backbone, name=NAME, weights="packaged")

@@ -6,17 +6,24 @@ import torch
 from safetensors.torch import save_file
 
 from fgpipe.errors import ConfigError, UnavailableError
-from fgpipe.nn.backbones import Backbone, load_weights
+from fgpipe.nn.backbones import Backbone, load_weights, normalisation
 
 
-def test_a_backbone_tells_its_channels_and_normalisation() -> None:
+def test_a_backbone_tells_its_channels() -> None:
     backbone = Backbone("test_resnet").eval()
 
     features = backbone(torch.zeros(1, 3, 64, 64))
 
     assert features.ndim == 4
-    assert features.shape[1] == backbone.traits.n_channels
-    assert backbone.traits.mean == (0.5, 0.5, 0.5) or backbone.traits.mean[0] == 0.485
+    assert features.shape[1] == backbone.n_channels
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "tf_efficientnet_lite0", "resnet18"])
+def test_normalisation_is_that_of_the_network_when_built(name: str) -> None:
+    configuration = Backbone(name).network.pretrained_cfg
+
+    assert normalisation(name).mean == configuration["mean"]
+    assert normalisation(name).std == configuration["std"]
 
 
 def test_a_backbone_that_does_not_exist_is_named_with_one_that_does() -> None:
