@@ -7,15 +7,13 @@ No option here changes a number; those are in ``params.yaml``.
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from fgpipe import __version__
-from fgpipe.errors import ConfigError, FgpipeError
-
-if TYPE_CHECKING:
-    from fgpipe.ports import Ports
+from fgpipe.commands.bringing import fetch, import_
+from fgpipe.commands.project import project_root, real_ports
+from fgpipe.errors import FgpipeError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,35 +30,6 @@ def hand_over(error: FgpipeError) -> bool:
     from fgpipe.adapters.dvc_runner import hand_over as leave
 
     return leave(error)
-
-
-def project_root() -> Path:
-    """The folder fgpipe is run in, which must be a project.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    root = Path.cwd()
-    for name in ("params.yaml", "dvc.yaml"):
-        if not (root / name).is_file():
-            raise ConfigError(f"{root} has no {name}; run fgpipe in the project's folder")
-    return root
-
-
-def real_ports(root: Path) -> "Ports":
-    """The ports with the real tools behind them."""
-    from fgpipe import settings
-    from fgpipe.adapters.gx_checks import GxChecker
-    from fgpipe.adapters.mlflow_registry import MlflowRegistry
-    from fgpipe.adapters.mlflow_tracker import MlflowTracker
-    from fgpipe.ports import Ports
-
-    return Ports(
-        checker=GxChecker(),
-        tracker=MlflowTracker(root),
-        registry=MlflowRegistry(root),
-        checkpoints=settings.state(root) / "checkpoints",
-    )
 
 
 def _stage_command(name: str, help_text: str) -> click.Command:
@@ -91,38 +60,8 @@ def data() -> None:
     """Bring images and labels in."""
 
 
-@data.command("fetch")
-@click.argument("name")
-def data_fetch(name: str) -> None:
-    """Bring the demo's images NAME (elpv) from their package into data/raw."""
-    from fgpipe.intake.importing import fetch
-    from fgpipe.pipeline import RAW
-
-    root = project_root()
-    report = fetch(name, raw=root / RAW)
-    click.echo(str(report))
-    _version_raw(root)
-
-
-@data.command("import")
-@click.argument("folder", type=click.Path(path_type=Path))
-def data_import(folder: Path) -> None:
-    """Bring FOLDER, one folder a class, into data/raw."""
-    from fgpipe.intake.importing import import_folder
-    from fgpipe.pipeline import RAW
-
-    root = project_root()
-    report = import_folder(folder, raw=root / RAW)
-    click.echo(str(report))
-    _version_raw(root)
-
-
-def _version_raw(root: Path) -> None:
-    from fgpipe.adapters.dvc_runner import DvcRunner
-    from fgpipe.pipeline import RAW
-
-    digest = DvcRunner(root).add(RAW)
-    click.echo(f"{RAW} is version {digest}, noted in {RAW}.dvc")
+for _command in (fetch, import_):
+    data.add_command(_command)
 
 
 @cli.command()

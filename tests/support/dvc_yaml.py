@@ -13,7 +13,7 @@ import yaml
 from fgpipe.pipeline import STAGES, Stage, stage_named
 
 ROOT = Path(__file__).parents[2]
-OUTSIDE = ("fgpipe", "fgpipe.__main__", "fgpipe.cli", "fgpipe.adapters")
+OUTSIDE = ("fgpipe", "fgpipe.__main__", "fgpipe.cli", "fgpipe.commands", "fgpipe.adapters")
 """What reaches stages and what they are handed as ports, but cannot change a number."""
 
 

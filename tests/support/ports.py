@@ -15,4 +15,5 @@ def fake_ports(root: Path) -> Ports:
         tracker=FakeTracker(),
         registry=FakeRegistry(),
         checkpoints=root / ".fgpipe" / "checkpoints",
+        measures=root / ".fgpipe" / "measures",
     )

@@ -1,0 +1,1 @@
+"""The commands of ``fgpipe data``, one subject a module; :mod:`fgpipe.cli` gathers them."""
