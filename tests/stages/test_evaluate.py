@@ -19,6 +19,7 @@ from fgpipe.records import Manifest, Stored, file_sha256
 from fgpipe.serving.bundle import Calibration, Probe
 from fgpipe.serving.inference import logits_of_files
 from fgpipe.serving.predictor import Predictor
+from tests.support.ports import fake_ports
 from tests.support.synthetic import LABELS, parent_of
 from tests.support.tiny_model import (
     EVALUATE,
@@ -29,7 +30,6 @@ from tests.support.tiny_model import (
     register_champion,
     resealed,
     run_evaluate,
-    tiny_ports,
 )
 
 
@@ -37,7 +37,7 @@ from tests.support.tiny_model import (
 def against(tiny: Tiny, worse: Done, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The better model with the worse one as champion; it is not packaged."""
     folder = tmp_path_factory.mktemp("against")
-    ports = tiny_ports(folder)
+    ports = fake_ports(folder)
     baseline = register_champion(worse.packaged, ports)
     evaluation = run_evaluate(tiny, folder / "evaluate", baseline=baseline, ports=ports)
     return replace(worse, evaluation=evaluation, evaluated=folder / "evaluate", ports=ports)
@@ -230,7 +230,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_same_input_gives_the_same_bytes(
     tiny: Tiny, worse: Done, against: Done, tmp_path: Path
 ) -> None:
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     baseline = register_champion(worse.packaged, ports)
 
     evaluation = run_evaluate(tiny, tmp_path / "out", baseline=baseline, ports=ports)
@@ -288,7 +288,7 @@ def test_groups_that_a_model_has_seen_are_left_out_of_the_comparison(
     rows = rows_of(tiny, "test")
     by_name, by_hash = sorted(set(rows["group"]))[:2]
     image = rows[rows["group"] == by_hash]["sha256"].iloc[0]
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     champion = champion_that_saw(
         worse, tmp_path / "bundle", hashes=["f" * 64, image], groups=[by_name, "another"]
     )
@@ -316,7 +316,7 @@ def test_what_the_candidate_has_seen_is_left_out_too(
     train = copied(tiny.train, tmp_path / "train")
     with (train.payload / "seen.csv").open("a") as file:
         file.write(f"{'f' * 64},{group},train\n")
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     baseline = register_champion(worse.packaged, ports)
 
     evaluation = run_evaluate(tiny, tmp_path / "out", train=train, baseline=baseline, ports=ports)
@@ -329,7 +329,7 @@ def test_with_one_unseen_group_left_nothing_is_compared_and_the_note_says_why(
     tiny: Tiny, worse: Done, tmp_path: Path
 ) -> None:
     groups = sorted(set(rows_of(tiny, "test")["group"]))
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     champion = champion_that_saw(
         worse, tmp_path / "bundle", hashes=["f" * 64] * (len(groups) - 1), groups=groups[1:]
     )
@@ -364,7 +364,7 @@ def test_a_champion_with_its_labels_in_another_order_is_compared_label_by_label(
     tiny: Tiny, worse: Done, against: Done, tmp_path: Path
 ) -> None:
     order = [2, 0, 3, 1]
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     champion = reordered(
         worse, tmp_path / "bundle", names=[LABELS[index] for index in order], order=order
     )
@@ -383,7 +383,7 @@ def test_a_champion_that_knows_other_labels_is_not_compared_and_the_note_names_t
     tiny: Tiny, worse: Done, tmp_path: Path
 ) -> None:
     names = [*LABELS[:3], "green_disc"]
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     champion = reordered(worse, tmp_path / "bundle", names=names, order=[0, 1, 2, 3])
 
     evaluation = run_evaluate(
@@ -404,7 +404,7 @@ def test_a_random_split_is_evaluated_but_not_compared_on_groups_that_were_seen(
     world: Path, worse: Done, tmp_path: Path
 ) -> None:
     random = make_tiny(world, tmp_path / "random", protocol="random")
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     baseline = register_champion(worse.packaged, ports)
 
     evaluation = run_evaluate(random, tmp_path / "out", baseline=baseline, ports=ports)

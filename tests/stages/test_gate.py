@@ -8,13 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgpipe.config import GateConfig
-from fgpipe.ports import Ports
 from fgpipe.records import Evaluation, GateDecision, Score, Stored
 from fgpipe.stages.gate import gate
-from tests.adapters.checker import FakeChecker
-from tests.adapters.registry import FakeRegistry
 from tests.adapters.tracker import FakeTracker
 from tests.support.evaluations import comparison, evaluation, model_scores, score
+from tests.support.ports import fake_ports
 
 LENIENT = GateConfig(
     min_top1=0.7,
@@ -32,12 +30,7 @@ def judge(
     config: GateConfig = LENIENT,
     tracker: FakeTracker | None = None,
 ) -> GateDecision:
-    ports = Ports(
-        checker=FakeChecker(),
-        tracker=tracker or FakeTracker(),
-        registry=FakeRegistry(),
-        checkpoints=Path("checkpoints"),
-    )
+    ports = fake_ports(Path(), tracker=tracker)
     stored = Stored(record=evaluated, payload=Path("payload"))
     return gate(evaluate=stored, config=config, out=Path("out"), ports=ports)
 

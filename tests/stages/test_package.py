@@ -9,6 +9,7 @@ from fgpipe.errors import NotReadyError, ParityError
 from fgpipe.records import digest_of_files, file_sha256
 from fgpipe.serving.bundle import Probe, check_probe, open_bundle
 from fgpipe.serving.predictor import Predictor
+from tests.support.ports import fake_ports
 from tests.support.synthetic import LABELS
 from tests.support.tiny_model import (
     Done,
@@ -17,7 +18,6 @@ from tests.support.tiny_model import (
     register_champion,
     run_evaluate,
     run_package,
-    tiny_ports,
 )
 
 
@@ -78,7 +78,7 @@ def test_the_probes_images_are_the_real_ones(tiny: Tiny, done: Done) -> None:
 def test_the_same_model_is_the_same_bundle_whoever_is_champion(
     tiny: Tiny, done: Done, worse: Done, tmp_path: Path
 ) -> None:
-    ports = tiny_ports(tmp_path)
+    ports = fake_ports(tmp_path)
     baseline = register_champion(worse.packaged, ports)
     run_evaluate(tiny, tmp_path / "evaluate", baseline=baseline, ports=ports)
 

@@ -8,12 +8,12 @@ import pytest
 from fgpipe.metrics.calibration import reliability_curve
 from fgpipe.records import Evaluation, TrainedModel
 from fgpipe.report.page import Outcome, render_report
+from tests.support.ports import fake_ports
 from tests.support.tiny_model import (
     Done,
     Tiny,
     register_champion,
     run_evaluate,
-    tiny_ports,
 )
 
 
@@ -68,7 +68,7 @@ def result(
 ) -> tuple[Evaluation, Page]:
     """The worse model with the better one as champion: there are mistakes to show."""
     folder = tmp_path_factory.mktemp("report")
-    ports = tiny_ports(folder)
+    ports = fake_ports(folder)
     baseline = register_champion(done.packaged, ports)
     evaluation = run_evaluate(
         tiny, folder / "out", train=tiny.worse, baseline=baseline, ports=ports

@@ -5,23 +5,15 @@ import pandas as pd
 import pytest
 
 from fgpipe.errors import DataError
-from fgpipe.ports import Ports
 from fgpipe.records import Protocol, Validation
 from fgpipe.stages.validate import expected_rows, validate
-from tests.adapters.checker import FakeChecker
-from tests.adapters.registry import FakeRegistry
-from tests.adapters.tracker import FakeTracker
+from tests.support.ports import fake_ports
 from tests.support.tables import BOUNDS, FLAWS, sound_table, stored_manifest, with_value
 
 
 def run(table: pd.DataFrame, folder: Path, *, protocol: Protocol = "stable") -> Validation:
     (folder / "payload").mkdir(exist_ok=True)
-    ports = Ports(
-        checker=FakeChecker(),
-        tracker=FakeTracker(),
-        registry=FakeRegistry(),
-        checkpoints=folder / "checkpoints",
-    )
+    ports = fake_ports(folder)
     manifest = stored_manifest(table, folder, protocol=protocol)
     return validate(manifest=manifest, config=BOUNDS, out=folder, ports=ports)
 

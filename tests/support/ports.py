@@ -8,11 +8,11 @@ from tests.adapters.registry import FakeRegistry
 from tests.adapters.tracker import FakeTracker
 
 
-def fake_ports(root: Path) -> Ports:
+def fake_ports(root: Path, *, tracker: FakeTracker | None = None) -> Ports:
     """Fakes that keep what they are told in memory; checkpoints go to a folder of the root."""
     return Ports(
         checker=FakeChecker(),
-        tracker=FakeTracker(),
+        tracker=tracker or FakeTracker(),
         registry=FakeRegistry(),
         checkpoints=root / ".fgpipe" / "checkpoints",
         measures=root / ".fgpipe" / "measures",

@@ -37,9 +37,7 @@ from fgpipe.serving.bundle import open_bundle, seal_bundle
 from fgpipe.stages.evaluate import evaluate
 from fgpipe.stages.manifest import manifest
 from fgpipe.stages.package import package
-from tests.adapters.checker import FakeChecker
-from tests.adapters.registry import FakeRegistry
-from tests.adapters.tracker import FakeTracker
+from tests.support.ports import fake_ports
 
 SIZE_PX, CELL_PX = 64, 8
 
@@ -89,7 +87,7 @@ def make_tiny(raw: Path, folder: Path, *, protocol: Protocol = "stable") -> Tiny
 
 def finish(tiny: Tiny, train: Stored[TrainedModel], folder: Path) -> Done:
     """Evaluate and package a model."""
-    ports = tiny_ports(folder)
+    ports = fake_ports(folder)
     evaluation = run_evaluate(tiny, folder / "evaluate", train=train, ports=ports)
     bundle = run_package(tiny, folder / "evaluate", folder / "package", train=train)
     return Done(
@@ -119,7 +117,7 @@ def run_evaluate(
         train=train or tiny.train,
         config=EVALUATE,
         out=out,
-        ports=ports or tiny_ports(out),
+        ports=ports or fake_ports(out),
     )
 
 
@@ -135,7 +133,7 @@ def run_package(
         candidate=evaluated / "candidate",
         config=PACKAGE,
         out=out,
-        ports=tiny_ports(out),
+        ports=fake_ports(out),
     )
 
 
@@ -216,21 +214,11 @@ def tiny_graph(weights: np.ndarray, bias: np.ndarray, *, cell_px: int = CELL_PX)
     return model
 
 
-def tiny_ports(tmp_path: Path) -> Ports:
-    """Ports whose fakes a test can look into."""
-    return Ports(
-        checker=FakeChecker(),
-        tracker=FakeTracker(),
-        registry=FakeRegistry(),
-        checkpoints=tmp_path / "checkpoints",
-    )
-
-
 def tiny_manifest(raw: Path, out: Path, *, protocol: Protocol = "stable") -> Stored[Manifest]:
     """The real manifest stage over ``raw``."""
     config = ManifestConfig(protocol=protocol, fractions=FRACTIONS, seed=0, n_folds=4, fold=0)
     (out / "payload").mkdir(parents=True)
-    record = manifest(raw=raw, config=config, out=out, ports=tiny_ports(out))
+    record = manifest(raw=raw, config=config, out=out, ports=fake_ports(out))
     return Stored(record=record, payload=out / "payload")
 
 
