@@ -9,6 +9,7 @@ from fgpipe.operations.promote import PIN
 from fgpipe.operations.provenance import provenance
 from fgpipe.pipeline import load_record, stage_named
 from fgpipe.records import (
+    SPLITS,
     Champion,
     Evaluation,
     GateDecision,
@@ -48,14 +49,11 @@ def _load(type_: type[R], *, root: Path) -> R | None:
 
 
 def _data_lines(manifest: Manifest, *, root: Path) -> list[str]:
-    counts: dict[str, int] = {}
-    for entry in manifest.labels:
-        for split, n_images in entry.n_images.items():
-            counts[split] = counts.get(split, 0) + n_images
-    splits = ", ".join(f"{n_images} {split}" for split, n_images in counts.items())
+    counts = {split: sum(entry.n_images[split] for entry in manifest.labels) for split in SPLITS}
+    splits = ", ".join(f"{n_images:,} {split}" for split, n_images in counts.items())
     version = provenance(root).get("data_hash", "not known to DVC yet")
     return [
-        _line("data", f"{manifest.n_images} images of {len(manifest.labels)} labels"),
+        _line("data", f"{manifest.n_images:,} images of {len(manifest.labels)} labels"),
         _line("", f"{splits}; {manifest.n_groups} groups, split: {manifest.protocol}"),
         _line("", f"version {version}"),
     ]
