@@ -31,7 +31,7 @@ check: env
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
-	@$(BIN)/codespell
+	@git ls-files -coz --exclude-standard | xargs -0 $(BIN)/codespell
 
 serve: env
 	@$(BIN)/fgpipe serve
