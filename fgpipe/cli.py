@@ -11,8 +11,13 @@ from pathlib import Path
 import click
 
 from fgpipe import __version__
-from fgpipe.commands.bringing import fetch, import_
+from fgpipe.commands.bringing import fetch, import_, sources
+from fgpipe.commands.changing import add, relabel, remove
+from fgpipe.commands.changing import status as data_status
+from fgpipe.commands.checking import docs, profile
+from fgpipe.commands.looking import label_errors, show
 from fgpipe.commands.project import project_root, real_ports
+from fgpipe.commands.remotes import pull, push, remote
 from fgpipe.errors import FgpipeError
 
 
@@ -60,7 +65,22 @@ def data() -> None:
     """Bring images and labels in."""
 
 
-for _command in (fetch, import_):
+for _command in (
+    add,
+    data_status,
+    pull,
+    push,
+    relabel,
+    remote,
+    remove,
+    fetch,
+    import_,
+    label_errors,
+    show,
+    profile,
+    docs,
+    sources,
+):
     data.add_command(_command)
 
 

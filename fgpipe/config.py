@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fgpipe.errors import ConfigError
-from fgpipe.records import SPLITS, Protocol, Split
+from fgpipe.records import SPLITS, Protocol, Severity, Split
 
 
 def _no_bool(value: object) -> object:
@@ -40,7 +40,8 @@ class ManifestConfig(Section):
     """How images are split."""
 
     protocol: Protocol
-    """``stable``: by group, and an image never changes split. ``random``: ignores groups;
+    """``stable``: by group, and an image never changes split. ``given``: as ``labels.csv``
+    says, what it leaves open by group. ``random``: ignores groups;
     for comparison with published figures only. ``fold``: by group, ``fold`` of
     ``n_folds`` as the test split; for cross-validation only."""
     fractions: dict[Split, Fraction]
@@ -52,6 +53,8 @@ class ManifestConfig(Section):
     """Number of folds under ``fold``."""
     fold: Annotated[int, Field(ge=0)]
     """Which fold is the test split under ``fold``, from 0."""
+    max_quarantined_fraction: Fraction
+    """If more of the images that came in are quarantined, the stage refuses."""
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -72,26 +75,15 @@ class ManifestConfig(Section):
 
 
 class ValidateConfig(Section):
-    """What the data must be like."""
+    """How strictly ``data/expectations.yaml`` is taken; what is expected stands there."""
 
-    min_images_per_class: Count
-    """Fewer images of a class than this are refused."""
-    min_images_per_class_and_split: Count
-    """Fewer images of a class in any one split than this are refused."""
-    max_imbalance: Annotated[float, Field(ge=1)]
-    """Largest class over smallest."""
-    min_side_px: Count
-    """Shortest side allowed."""
-    max_side_px: Count
-    """Longest side allowed."""
-    max_aspect_ratio: Annotated[float, Field(ge=1)]
-    """Longest side over shortest."""
-    min_brightness: Fraction
-    """Mean grey value, 0 black to 1 white: darker images are refused."""
-    max_brightness: Fraction
-    """Brighter images are refused."""
-    min_contrast: Fraction
-    """Standard deviation of grey values, 0 to 0.5: flatter images are refused."""
+    refuse_on: Severity
+    """``refuse``: data are refused by expectations of that severity, others warn.
+    ``warn``: by any that is not met."""
+    drift_sample: Annotated[int, Field(ge=0, le=5000), Number]
+    """Most images that the drift of embeddings looks at; 0 leaves it out."""
+    seed: Seed
+    """Of that sample and of the folds it is cross-validated in."""
 
 
 class PreprocessConfig(Section):
@@ -99,10 +91,30 @@ class PreprocessConfig(Section):
 
     image_size_px: Annotated[int, Field(ge=32, le=2048)]
     """Height and width."""
-    color_space: Literal["rgb", "gray"]
-    """``gray`` repeats the luminance in all three channels."""
-    resize: Literal["letterbox", "squash"]
-    """``letterbox`` keeps the aspect ratio and pads; ``squash`` does not."""
+    color_space: Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
+    """What the three channels are; ``gray`` repeats the luminance in all of them."""
+    resize: Literal["letterbox", "shortest_side", "squash", "box"]
+    """``letterbox`` fits the longest side and pads; ``shortest_side`` fits the shortest
+    and keeps the centre; ``squash`` stretches both; ``box`` cuts out each image's box of
+    ``labels.csv``, then does as ``letterbox``."""
+    box_margin: Annotated[float, Field(ge=0, le=2), Number]
+    """Kept around the box under ``box``, as a fraction of its sides, on each of them."""
+    contrast: Literal["none", "clahe"]
+    """``clahe``: contrast-limited adaptive histogram equalisation of the lightness."""
+    clahe_clip_limit: Annotated[float, Field(ge=1, le=100), Number]
+    """Under ``clahe``: how far it may go; 1 is hardly seen, 4 is a lot."""
+    clahe_grid: Annotated[int, Field(ge=1), Number]
+    """Under ``clahe``: tiles along each side."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.contrast == "clahe" and 8 * self.clahe_grid > self.image_size_px:
+            message = (
+                f"clahe_grid ({self.clahe_grid}) must be at most {self.image_size_px // 8} for "
+                f"tiles of 8 px or more in image_size_px ({self.image_size_px})"
+            )
+            raise ValueError(message)
+        return self
 
 
 class TrainConfig(Section):
@@ -190,6 +202,9 @@ class PackageConfig(Section):
     """What it is for, for the model card."""
     license: str
     """Licence of the model, for the model card; the training data may dictate it."""
+    profile_sample: Annotated[int, Field(ge=0, le=5000), Number]
+    """Images whose embeddings the bundle keeps, for later data to be compared with; 0 keeps
+    none. 500 make it 0.6 MB larger."""
 
 
 class Params(Section):
@@ -202,6 +217,18 @@ class Params(Section):
     evaluate: EvaluateConfig
     gate: GateConfig
     package: PackageConfig
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        space = self.preprocess.color_space
+        if self.train.augment == "square" and space not in {"rgb", "gray"}:
+            message = (
+                "train.augment (square) changes brightness, which under "
+                f"preprocess.color_space ({space}) would change hues; "
+                "set the one to flips or none, or the other to rgb or gray"
+            )
+            raise ValueError(message)
+        return self
 
     def section(self, stage: str) -> Section:
         """The section of the stage of that name."""
@@ -241,5 +268,7 @@ def _explain(path: Path, error: ValidationError) -> str:
             case "extra_forbidden":
                 lines.append(f"  {key}: unknown key; remove it or mend its spelling")
             case _:
-                lines.append(f"  {key or 'file'}: {text} (it is {problem['input']!r})")
+                is_whole = not key and isinstance(problem["input"], dict)
+                value = "" if is_whole else f" (it is {problem['input']!r})"
+                lines.append(f"  {key or 'file'}: {text}{value}")
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError, NotReadyError
+from fgpipe.images.expectations_file import read_suite
 from fgpipe.records import (
     Baseline,
     Bundle,
@@ -51,8 +52,8 @@ class Stage:
     record: type[Record]
     """What it gives."""
     reads: tuple[str, ...]
-    """Stages whose record and payload it reads, ``raw`` for the images, ``baseline`` for
-    the model to beat: its keyword arguments."""
+    """Stages whose record and payload it reads, ``raw`` for the images, ``expectations`` for
+    what they must be like, ``baseline`` for the model to beat: its keyword arguments."""
     folders: tuple[str, ...] = ("payload",)
     """Folders beside its record that it fills."""
 
@@ -64,7 +65,12 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage(number=1, name="manifest", record=Manifest, reads=("raw",)),
-    Stage(number=2, name="validate", record=Validation, reads=("manifest",)),
+    Stage(
+        number=2,
+        name="validate",
+        record=Validation,
+        reads=("raw", "expectations", "baseline", "manifest"),
+    ),
     Stage(number=3, name="preprocess", record=Preprocessed, reads=("raw", "manifest", "validate")),
     Stage(number=5, name="train", record=TrainedModel, reads=("manifest", "preprocess")),
     Stage(
@@ -80,6 +86,7 @@ STAGES: tuple[Stage, ...] = (
 
 RAW = Path("data") / "raw"
 BASELINE = Path("data") / "baseline.json"
+EXPECTATIONS = Path("data") / "expectations.yaml"
 
 
 def stage_named(name: str) -> Stage:
@@ -130,15 +137,22 @@ def run_stage(name: str, *, root: Path, ports: "Ports") -> Record:
 def _read(name: str, *, root: Path) -> object:
     """What a stage that reads ``name`` is given."""
     if name == "raw":
+        from fgpipe.intake.transaction import is_unfinished
+
         if not (root / RAW).is_dir():
             message = (
                 f"{RAW} does not exist; `fgpipe data fetch elpv` brings the demo's images, "
                 "`fgpipe data import FOLDER` yours, `dvc pull` those of a remote"
             )
             raise NotReadyError(message)
+        if is_unfinished(root / RAW):
+            message = f"a change of {RAW} was cut short; `fgpipe data status` completes it"
+            raise NotReadyError(message)
         return root / RAW
     if name == "baseline":
         return Baseline.load(root / BASELINE)
+    if name == "expectations":
+        return read_suite(root / EXPECTATIONS)
     if name == "candidate":
         return root / stage_named("evaluate").folder / "candidate"
     stage = stage_named(name)

@@ -5,11 +5,11 @@ Adapters in :mod:`fgpipe.adapters` fulfil them with real tools and the fakes in
 named after its port.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from fgpipe.records import (
     Baseline,
@@ -17,11 +17,18 @@ from fgpipe.records import (
     Evaluation,
     ExpectationResult,
     GateDecision,
+    Severity,
     TrainedModel,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+TableName = Literal["images", "classes", "groups", "data", "drift"]
+"""What the rows of a table are."""
+
+TABLE_NAMES: tuple[TableName, ...] = get_args(TableName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,10 @@ class Expectation:
     """Keyword arguments of it, e.g. ``{"column": "path"}``."""
     named_by: str = "path"
     """Column that names a failing row in the examples."""
+    table: TableName = "images"
+    """Which table it is about."""
+    severity: Severity = "refuse"
+    """What it means not to be met."""
 
 
 class Checker(Protocol):
@@ -90,6 +101,17 @@ class ModelVersion:
     bento_tag: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenBy:
+    """How many of some images a version was trained or chosen on."""
+
+    version: int
+    aliases: tuple[str, ...]
+    """What else it is called, such as ``champion``."""
+    n_images: int | None
+    """None where its list of images cannot be had."""
+
+
 class Registry(Protocol):
     """The authority on what is champion."""
 
@@ -116,6 +138,10 @@ class Registry(Protocol):
 
     def promote(self, version: int) -> None:
         """Move alias ``champion`` to a version; the former champion becomes ``previous``."""
+        ...
+
+    def trained_on(self, sha256s: Collection[str]) -> tuple[SeenBy, ...]:
+        """Every version that has, or may have, seen one of these images, oldest first."""
         ...
 
     def fetch_bundle(self, baseline: Baseline) -> Path:

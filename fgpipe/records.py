@@ -24,8 +24,18 @@ SCHEMA_VERSION: Final = 1
 Split = Literal["train", "validation", "calibration", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "calibration", "test")
 
-Protocol = Literal["stable", "random", "fold"]
-"""How images were split; only a model trained under ``stable`` can be promoted."""
+Protocol = Literal["stable", "given", "random", "fold"]
+"""How images were split; only a model of ``stable`` or ``given`` splits can be promoted."""
+
+PROMOTABLE: tuple[Protocol, ...] = ("stable", "given")
+"""Protocols under which no group is in two splits and the test split stays what it is."""
+
+
+Severity = Literal["warn", "refuse"]
+"""What it means for the data not to meet an expectation."""
+
+Verdict = Literal["pass", "warn", "refuse"]
+"""What was found of an expectation, from the best to the worst."""
 
 
 class Part(BaseModel):
@@ -146,6 +156,8 @@ class Manifest(Record):
     """Rows of the table."""
     n_groups: int
     """Groups: images of one group are in one split (but for the ``random`` protocol)."""
+    n_quarantined: int
+    """Images that came in and cannot be used; ``data/raw/quarantine.csv`` says why."""
     labels: tuple[LabelCount, ...]
     """The classes, sorted by name; a class's position is its integer target."""
     attributes: dict[str, tuple[str, ...]]
@@ -171,21 +183,66 @@ class ExpectationResult(Part):
     """Short name, unique in the suite."""
     description: str
     """What is expected, for a person."""
-    passed: bool
-    """Whether the data meet it."""
+    table: str
+    """What its rows are: ``images``, ``classes``, ``groups``, ``data`` or ``drift``."""
+    verdict: Verdict
+    """``pass`` where the data meet it, else its severity."""
     n_unexpected: int
     """Rows (or values) that do not."""
     examples: tuple[str, ...]
-    """At most five of them."""
+    """At most five of them, with the value found."""
+    offenders: tuple[str, ...]
+    """Names of at most twelve of these rows, to show them."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the data meet it."""
+        return self.verdict == "pass"
+
+
+class DriftFigure(Part):
+    """How far one feature of the data added is from what the champion was trained on."""
+
+    feature: str
+    """``labels``, a measure of the images, or ``embeddings``."""
+    measure: Literal["psi", "auc"]
+    """Population stability index (0: the same), or how well a linear classifier tells the
+    two apart (area under the curve; 0.5: not at all, 1: always)."""
+    value: float
+    """The figure."""
+    by_chance: float
+    """What data without drift stay below in 99 of 100 cases, at these numbers of images."""
+    n_then: int
+    """Images behind it that the champion's version had."""
+    n_since: int
+    """Images behind it that were added since, or of today if none was."""
+
+    @property
+    def beyond_chance(self) -> float:
+        """The figure, or that of no drift where chance alone explains it."""
+        if self.value > self.by_chance:
+            return self.value
+        return 0.5 if self.measure == "auc" else 0.0
 
 
 class Validation(Record):
-    """What Great Expectations found. Payload: ``results.json``, the same in full."""
+    """What Great Expectations found. Payload: ``results.json`` in full, ``report.html``."""
 
     manifest_sha256: str
     """The manifest looked at."""
+    verdict: Literal["pass", "warn"]
+    """The worst of all expectations'; data that are refused have no record."""
     expectations: tuple[ExpectationResult, ...]
-    """Every expectation of the suite; all passed, or the stage refused the data."""
+    """Every expectation of the suite."""
+    drift_note: str
+    """What the data are compared with, or why with nothing."""
+    drift: tuple[DriftFigure, ...]
+    """One entry a feature; none without something to compare with."""
+
+    @property
+    def warnings(self) -> tuple[ExpectationResult, ...]:
+        """The expectations that are not met."""
+        return tuple(result for result in self.expectations if not result.passed)
 
 
 class Preprocessed(Record):
@@ -201,6 +258,8 @@ class Preprocessed(Record):
     """Rows of the array."""
     image_size_px: int
     """Height and width."""
+    n_without_box: int | None = None
+    """Images taken whole because no box came with them; none if boxes are not used."""
     channel_mean: tuple[float, float, float]
     """Mean of the training split's pixels, 0 to 1."""
     channel_std: tuple[float, float, float]
@@ -268,7 +327,8 @@ class TrainedModel(Record):
 
     Payload: ``model.safetensors``, ``model.onnx``, ``recogniser.json``,
     ``transform.json``, ``labels.json``, ``seen.csv`` (hash and group of every image it
-    was trained or chosen on) and ``curves.csv``.
+    was trained or chosen on), ``data.csv`` (hash and label of every image of the manifest)
+    and ``curves.csv``.
 
     The graph takes ``images``, uint8 of shape ``(batch, size, size, 3)``, and gives
     ``logits``, float32 of shape ``(batch, n_classes)``, and ``embedding``, float32 of

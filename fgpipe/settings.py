@@ -6,7 +6,7 @@ variable                        what it sets
 ``FGPIPE_HOME``                 where the MLflow store, Prefect's database, Bentos and
                                 checkpoints live (default: the main checkout)
 ``FGPIPE_MODEL_NAME``           name in the MLflow registry (default ``fgpipe``)
-``FGPIPE_ONLINE``               ``1`` lets timm download weights
+``FGPIPE_ONLINE``               ``1`` lets weights and published sets be downloaded
 ``MLFLOW_TRACKING_URI``         a tracking server (default: SQLite under the home)
 ==============================  ====================================================
 """

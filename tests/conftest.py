@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import yaml
 
+from fgpipe.intake.profiling import write_expectations
 from tests.support.synthetic import write_world
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("same")
 
 SMALL = {
-    "validate": {"min_images_per_class": 10, "min_images_per_class_and_split": 1},
+    "validate": {"drift_sample": 0},
     "preprocess": {"image_size_px": 64},
     "train": {
         "backbone": "test_resnet",
@@ -31,6 +32,7 @@ SMALL = {
         "threads": 1,
     },
     "evaluate": {"n_bootstrap": 100},
+    "package": {"profile_sample": 0},
     "gate": {
         "min_top1": 0.0,
         "min_macro_recall": 0.0,
@@ -90,5 +92,6 @@ def project(tmp_path: Path, world: Path) -> Path:
     (root / "data").mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (root / "data" / "baseline.json").write_text("null\n")
+    write_expectations(root / "data" / "expectations.yaml", table=None, force=False)
     shutil.copytree(world, root / "data" / "raw")
     return root

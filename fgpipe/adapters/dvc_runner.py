@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +25,7 @@ from fgpipe.errors import (
     PipelineError,
     UnavailableError,
 )
-from fgpipe.pipeline import RAW
+from fgpipe.pipeline import EXPECTATIONS, RAW
 from fgpipe.ports import Reproduced
 
 FAILURE_FILE = "FGPIPE_FAILURE_FILE"
@@ -87,7 +88,22 @@ class DvcRunner:
         content = yaml.safe_load((self._root / f"{relative}.dvc").read_text())
         return str(content["outs"][0]["md5"])
 
-    def _run(self, *arguments: str, may_answer: tuple[int, ...] = (0,)) -> tuple[int, str]:
+    def is_version(self, path: Path) -> bool:
+        """Whether a folder under version control is as it was when it was last added."""
+        if not (self._root / f"{path}.dvc").exists():
+            return False
+        code, _ = self._run("status", "--quiet", f"{path.as_posix()}.dvc", may_answer=(0, 1))
+        return code == 0
+
+    def answer(self, *arguments: str) -> tuple[int, str]:
+        """Run DVC for those who read its answer themselves; exit code and what it said."""
+        return self._run(*arguments, may_answer=range(256))
+
+    def explained(self, code: int, log: str, *, command: str) -> FgpipeError:
+        """What went wrong, of an answer that is none of its reader's business."""
+        return _explain(code, command=command, log=log, failure=None)
+
+    def _run(self, *arguments: str, may_answer: Collection[int] = (0,)) -> tuple[int, str]:
         """Run DVC; its exit code and what it said."""
         share_cache(self._root)
         with TemporaryDirectory(prefix="fgpipe-dvc-") as folder:
@@ -145,7 +161,12 @@ def share_cache(root: Path) -> None:
 def _environment() -> dict[str, str]:
     """The environment, in which ``python`` is the interpreter that runs this."""
     folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")])}
+    # Five attempts, botocore's own, are long to wait for a server that is not there.
+    return {
+        "AWS_MAX_ATTEMPTS": "3",
+        **os.environ,
+        "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")]),
+    }
 
 
 def _explain(
@@ -170,6 +191,10 @@ def _explain(
 
 
 def _missing(path: str) -> NotReadyError:
+    if path.endswith(EXPECTATIONS.as_posix()):
+        return NotReadyError(
+            f"{EXPECTATIONS} does not exist; `fgpipe data profile` writes it from the data"
+        )
     if not path.endswith(RAW.as_posix()):
         return NotReadyError(f"{path} does not exist; `dvc repro` makes what stages make")
     return NotReadyError(

@@ -6,7 +6,7 @@ serves (``champion``) and what served before it (``previous``).
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from fgpipe import settings
 from fgpipe.adapters import mlflow_store as store
 from fgpipe.errors import InputError, NotReadyError
-from fgpipe.ports import ModelVersion
+from fgpipe.ports import ModelVersion, SeenBy
 from fgpipe.records import Baseline
 from fgpipe.serving.bundle import open_bundle
+from fgpipe.serving.seen import SEEN_FILE, Seen
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -122,6 +123,40 @@ class MlflowRegistry:
             shutil.rmtree(kept, ignore_errors=True)
             fetched.rename(kept)
         return kept
+
+    def trained_on(self, sha256s: Collection[str]) -> tuple[SeenBy, ...]:
+        """Every version that has, or may have, seen one of these images, oldest first.
+
+        Of a version's bundle only the list of images is fetched. A store that is not there
+        yet is not made.
+        """
+        if store.is_local(self._root) and not store.database(self._root).exists():
+            return ()
+        models = self._client.search_registered_models(f"name = '{self._name}'")
+        aliases = models[0].aliases if models else {}
+        found = []
+        for entry in self._client.search_model_versions(f"name = '{self._name}'"):
+            seen = self._seen(entry)
+            n_images = None if seen is None else len(seen.hashes.intersection(sha256s))
+            if n_images != 0:
+                names = sorted(
+                    name for name, to in aliases.items() if str(to) == str(entry.version)
+                )
+                version = int(entry.version)
+                found.append(SeenBy(version=version, aliases=tuple(names), n_images=n_images))
+        return tuple(sorted(found, key=lambda each: each.version))
+
+    def _seen(self, entry: "Entry") -> Seen | None:
+        """What a version has seen, if that can be had."""
+        sha256 = entry.tags.get(store.BUNDLE_SHA256, "")
+        kept = settings.state(self._root) / "bundles" / sha256
+        if sha256 and kept.is_dir() and _is_bundle(kept, sha256):
+            return Seen.load(kept / SEEN_FILE)
+        with TemporaryDirectory(prefix="fgpipe-seen-") as folder:
+            try:
+                return Seen.load(self._download(f"{entry.source}/{SEEN_FILE}", Path(folder)))
+            except NotReadyError:
+                return None
 
     def _source(self, baseline: Baseline) -> str:
         entry = self.find(baseline.bundle_sha256)

@@ -127,6 +127,7 @@ def ask_probe(url: str, bundle: Path) -> None:
                 "/v1/predict",
                 params={"alternatives": min(len(description.labels), 1000)},
                 files={"image": (bundle / image.file).read_bytes()},
+                data={"box": image.box} if image.box else None,
             )
             if response.status_code != httpx.codes.OK:
                 raise PipelineError(

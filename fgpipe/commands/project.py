@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from fgpipe.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fgpipe.images.measure_cache import MeasureCache
+    from fgpipe.nn.embedder import Embedder
     from fgpipe.ports import Ports
 
 
@@ -37,6 +39,16 @@ def real_ports(root: Path) -> "Ports":
         checkpoints=settings.state(root) / "checkpoints",
         measures=settings.state(root) / "measures",
     )
+
+
+def intake_tools(root: Path) -> "tuple[MeasureCache, Embedder | None]":
+    """What images are looked at with when they come in."""
+    from fgpipe import settings
+    from fgpipe.images.measure_cache import MeasureCache
+    from fgpipe.nn.embedder import create_embedder
+
+    folder = settings.state(root) / "measures"
+    return MeasureCache(folder), create_embedder(folder)
 
 
 def version_raw(root: Path) -> str:

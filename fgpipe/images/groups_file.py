@@ -1,7 +1,8 @@
 """``groups.csv``: every image that ever came in, by content, and its group.
 
-``fgpipe data`` commands write it; rows are added, never changed or removed, so that an
-image never changes split. A group's id is the smallest sha256 of its first batch.
+``fgpipe data`` commands write it; rows are added and never removed, and nothing of a row
+changes but its status, once, when the image is forgotten: so an image never changes split.
+A group's id is the smallest sha256 of its first batch.
 """
 
 import csv
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import DataError
+from fgpipe.images.collector import without_collector
 from fgpipe.images.files import listed
 from fgpipe.images.labels_file import read_rows
 from fgpipe.images.splits import GroupedImage
@@ -19,6 +21,9 @@ from fgpipe.images.splits import GroupedImage
 GROUPS_NAME = "groups.csv"
 COLUMNS = ("sha256", "group", "batch", "stratum", "status")
 STATUSES = ("active", "removed")
+
+_HASH = re.compile("[0-9a-f]{64}")
+_NUMBER = re.compile("[1-9][0-9]*")
 
 _WAY_OUT = (
     "nothing but `fgpipe data` writes this file: bring it back with `dvc checkout data/raw`, "
@@ -34,6 +39,7 @@ class GroupRow(GroupedImage):
     """``active``: takes part; ``removed``: forgotten, but its group stays dealt."""
 
 
+@without_collector()
 def read_groups(raw: Path) -> list[GroupRow]:
     """Read and check ``groups.csv``.
 
@@ -77,9 +83,9 @@ def groups_text(rows: Sequence[GroupRow]) -> str:
 
 def _problem(row: dict[str, str]) -> str | None:
     for name in ("sha256", "group"):
-        if not re.fullmatch(r"[0-9a-f]{64}", row[name]):
+        if not _HASH.fullmatch(row[name]):
             return f"{name} is {row[name]!r}, not 64 hexadecimal digits"
-    if not re.fullmatch(r"[1-9][0-9]*", row["batch"]):
+    if not _NUMBER.fullmatch(row["batch"]):
         return f"batch is {row['batch']!r}, not a number from 1"
     if row["status"] not in STATUSES:
         return f"status is {row['status']!r}, not one of {', '.join(STATUSES)}"

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from fgpipe.errors import DataError
+from fgpipe.images.collector import without_collector
 from fgpipe.images.files import listed
 from fgpipe.records import SPLITS, Split
 
@@ -73,6 +74,7 @@ class LabelledImage:
     """Every further column."""
 
 
+@without_collector()
 def read_labels(raw: Path) -> list[LabelledImage]:
     """Read and check ``labels.csv``.
 
@@ -130,6 +132,7 @@ def labels_text(images: Sequence[LabelledImage]) -> str:
     return file.getvalue()
 
 
+@without_collector()
 def read_rows(
     path: Path, *, required: Sequence[str]
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -148,7 +151,7 @@ def read_rows(
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         columns = [name.strip() for name in next(reader, [])]
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+        rows = [(reader.line_num, list(map(str.strip, cells))) for cells in reader if cells]
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: {error}") from None
     for name in required:
@@ -168,14 +171,14 @@ def _problems(images: Sequence[LabelledImage], *, lines: Sequence[int], raw: Pat
     problems = []
     first_line: dict[str, int] = {}
     parents: dict[str, str | None] = {}
-    linked = _linked_folders(images, raw)
+    plain_folders = _plain_folders(images, raw)
     for line, image in zip(lines, images, strict=True):
         problem = None
         if not image.path:
             problem = "empty path"
         elif not image.label:
             problem = f"{image.path} has no label"
-        elif not _is_inside(image.path, linked):
+        elif not _is_inside(image.path, plain_folders):
             problem = f"{image.path} is not a path inside data/raw"
         elif image.path in first_line:
             problem = f"{image.path} was named in line {first_line[image.path]} already"
@@ -188,14 +191,28 @@ def _problems(images: Sequence[LabelledImage], *, lines: Sequence[int], raw: Pat
     return problems
 
 
-def _linked_folders(images: Sequence[LabelledImage], raw: Path) -> set[str]:
-    """Folders below ``raw`` that are links; single files may be, into DVC's cache."""
-    folders = {parent for image in images for parent in PurePosixPath(image.path).parents}
-    return {str(folder) for folder in folders if (raw / folder).is_symlink() and str(folder) != "."}
+def _plain_folders(images: Sequence[LabelledImage], raw: Path) -> set[str]:
+    """Folders that are written plainly and lie below ``raw``, over no link.
+
+    Single files may be links, into DVC's cache.
+    """
+    folders = {image.path.rpartition("/")[0] for image in images}
+    return {folder for folder in folders if _is_plain(folder, raw=raw)}
 
 
-def _is_inside(path: str, linked: set[str]) -> bool:
+def _is_plain(folder: str, *, raw: Path) -> bool:
+    if not folder:
+        return True
+    pure = PurePosixPath(folder)
+    is_below = pure.as_posix() == folder and not pure.is_absolute() and ".." not in pure.parts
+    if not is_below or {"\\", "\0"} & set(folder):
+        return False
+    return not any((raw / part).is_symlink() for part in (pure, *pure.parents[:-1]))
+
+
+def _is_inside(path: str, plain_folders: set[str]) -> bool:
     """Whether a path is written plainly and stays below ``data/raw``."""
-    pure = PurePosixPath(path)
-    plain = pure.as_posix() == path and not pure.is_absolute() and ".." not in pure.parts
-    return plain and not {"\\", "\0"} & set(path) and linked.isdisjoint(map(str, pure.parents))
+    folder, slash, name = path.rpartition("/")
+    if folder not in plain_folders or (slash and not folder):
+        return False
+    return name not in {"", ".", ".."} and "\\" not in name and "\0" not in name

@@ -2,15 +2,16 @@
 
 ``stable`` replays how the data grew: batch after batch, each batch's groups are dealt out
 in an order that a hash of seed and group gives, so neither file order nor what is added
-later moves an image. ``fold`` cross-validates by group, ``random`` ignores groups.
+later moves an image. ``given`` keeps the splits that images came with and deals the rest
+in the same way. ``fold`` cross-validates by group, ``random`` ignores groups.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from fgpipe.images.collector import without_collector
 from fgpipe.records import SPLITS, Split
 
 SEPARATOR = "|"
@@ -49,6 +50,75 @@ def stable_splits(
     rows = list(images)
     dealt = _deal(rows, shares={split: fractions[split] for split in SPLITS}, seed=seed)
     return {row.sha256: dealt[row.group] for row in rows}
+
+
+def given_splits(
+    images: Iterable[GroupedImage],
+    *,
+    given: Mapping[str, Split],
+    removed: Collection[str],
+    fractions: Mapping[Split, float],
+    seed: int,
+) -> dict[str, Split]:
+    """Splits as images came with them, where they did, and by group where not.
+
+    An image without a split goes with its group; a group without one is dealt among train,
+    validation and calibration. What nobody gave is carved out of train, group by group:
+    published data often have train and test alone. So an image that came for training may
+    be in validation, but one that came for another split is there. Where a group came for
+    two, it stays divided, which the validate stage refuses by name.
+
+    Args:
+        images: All that ever came in, in any order.
+        given: Split that an image came with, by sha256; that of removed ones is forgotten.
+        removed: Images that were removed. They stay in the reckoning, as if for training if
+            others of their batch came with a split, so that no other image moves.
+        fractions: Share of each split. Of what train is carved from, the shares of train
+            and of what is missing count.
+        seed: Key of the order in which groups are dealt out.
+
+    Returns:
+        The split of each image's sha256.
+    """
+    rows = list(images)
+    batches = {row.batch for row in rows if row.sha256 in given}
+    first = min(batches, default=0)
+    there = {"train", *(given[r.sha256] for r in rows if r.batch == first and r.sha256 in given)}
+    carved: list[Split] = [split for split in SPLITS if split == "train" or split not in there]
+    came_for = _splits_of_groups(rows, given=given)
+    for row in rows:
+        if row.sha256 in removed and row.batch in batches:
+            came_for[row.group] = came_for[row.group] or "train"
+    dealt: dict[str, Split] = {}
+    for wish, parts in (
+        ("train", carved),
+        (None, [split for split in SPLITS if split != "test" or split in carved]),
+    ):
+        total = sum(fractions[part] for part in parts)
+        shares = {part: fractions[part] / total for part in parts}
+        dealt |= _deal([r for r in rows if came_for[r.group] == wish], shares=shares, seed=seed)
+    splits: dict[str, Split] = {}
+    for row in rows:
+        wish = given.get(row.sha256)
+        of_group = dealt.get(row.group) or came_for[row.group]
+        follows = wish is None or (wish == "train" and row.group in dealt)
+        splits[row.sha256] = (of_group if follows else wish) or "train"
+    return splits
+
+
+def _splits_of_groups(
+    rows: Sequence[GroupedImage], *, given: Mapping[str, Split]
+) -> dict[str, Split | None]:
+    """What each group came for in its first batch; None if no image of it said so."""
+    first: dict[str, int] = {}
+    for row in rows:
+        first[row.group] = min(first.get(row.group, row.batch), row.batch)
+    found: dict[str, Split | None] = dict.fromkeys(first)
+    for split in SPLITS:  # of two, the later one: what is tested on is never trained on
+        for row in rows:
+            if row.batch == first[row.group] and given.get(row.sha256) == split:
+                found[row.group] = split
+    return found
 
 
 def fold_splits(
@@ -111,25 +181,52 @@ def random_splits(
     return dealt
 
 
+@without_collector()
 def _deal(rows: Sequence[GroupedImage], *, shares: Mapping[K, float], seed: int) -> dict[str, K]:
     """The part each group goes to, batch by batch."""
-    batches: dict[int, dict[str, Counter[str]]] = {}
+    levels_of = {stratum: _levels(stratum) for stratum in {row.stratum for row in rows}}
+    batches: dict[int, dict[str, dict[str, int]]] = {}
     for row in rows:
-        groups = batches.setdefault(row.batch, {})
-        groups.setdefault(row.group, Counter()).update(_levels(row.stratum))
-    dealt: dict[str, K] = {}
-    wanted: Counter[str] = Counter()
-    held: dict[K, Counter[str]] = {part: Counter() for part in shares}
+        counts = batches.setdefault(row.batch, {}).setdefault(row.group, {})
+        for level in levels_of[row.stratum]:
+            counts[level] = counts.get(level, 0) + 1
+    parts = list(shares)
+    dealt: dict[str, int] = {}
+    aims: dict[str, list[_Aim]] = {}
+    wanted: dict[str, int] = {}
     for _, groups in sorted(batches.items()):
-        for levels in groups.values():
-            wanted.update(levels)
+        for counts in groups.values():
+            for level, n in counts.items():
+                wanted[level] = wanted.get(level, 0) + n
+        for level, n in wanted.items():
+            held = [aim.held for aim in aims.get(level, ())] or [0] * len(parts)
+            aims[level] = [
+                _Aim(shares[part] * n, held=held[i], level=level) for i, part in enumerate(parts)
+            ]
         for group in groups.keys() & dealt.keys():
-            held[dealt[group]].update(groups[group])
+            _add(groups[group], to=dealt[group], aims=aims)
         for group in sorted(groups.keys() - dealt.keys(), key=_keyed(seed)):
-            part = _most_short(groups[group], shares=shares, wanted=wanted, held=held)
-            dealt[group] = part
-            held[part].update(groups[group])
-    return dealt
+            dealt[group] = _most_short(groups[group], n_parts=len(parts), aims=aims)
+            _add(groups[group], to=dealt[group], aims=aims)
+    return {group: parts[i] for group, i in dealt.items()}
+
+
+class _Aim:
+    """How many images of a stratum a part should hold, and how many it does."""
+
+    __slots__ = ("held", "is_class", "n_images", "scale")
+
+    def __init__(self, n_images: float, *, held: int, level: str) -> None:
+        depth = level.count(SEPARATOR) + bool(level)
+        self.n_images = n_images
+        self.held = held
+        self.is_class = depth == 1
+        self.scale = n_images**1.5 * (4 if depth > 1 else 1)
+
+
+def _add(counts: Mapping[str, int], *, to: int, aims: Mapping[str, Sequence[_Aim]]) -> None:
+    for level, n in counts.items():
+        aims[level][to].held += n
 
 
 def _levels(stratum: str) -> list[str]:
@@ -139,12 +236,8 @@ def _levels(stratum: str) -> list[str]:
 
 
 def _most_short(
-    levels: Counter[str],
-    *,
-    shares: Mapping[K, float],
-    wanted: Counter[str],
-    held: Mapping[K, Counter[str]],
-) -> K:
+    counts: Mapping[str, int], *, n_parts: int, aims: Mapping[str, Sequence[_Aim]]
+) -> int:
     """The part that is most short of a group's images; the first of equals.
 
     Before all comes a part without any image of a class: a class in four groups is in all
@@ -156,18 +249,15 @@ def _most_short(
     Of a few such rules tried on the demo's 44 modules and 60 seeds, this one left classes
     nearest to their shares: 18 % off, root mean square; plain chi-squared 24 %.
     """
-
-    def preference(part: K) -> tuple[int, float]:
-        n_gained, change = 0, 0.0
-        for level in sorted(levels):
-            depth = level.count(SEPARATOR) + bool(level)
-            aim = shares[part] * wanted[level]
-            n, has = levels[level], held[part][level]
-            n_gained += depth == 1 and has == 0
-            change += (0.25 if depth > 1 else 1.0) * n * (n + 2 * (has - aim)) / aim**1.5
-        return -n_gained, change
-
-    return min(shares, key=preference)
+    preferences = [[0, 0.0] for _ in range(n_parts)]
+    for level in sorted(counts):
+        n = counts[level]
+        for preference, aim in zip(preferences, aims[level], strict=True):
+            held = aim.held
+            if not held and aim.is_class:
+                preference[0] -= 1
+            preference[1] += n * (n + 2 * (held - aim.n_images)) / aim.scale
+    return preferences.index(min(preferences))
 
 
 def _keyed(seed: int) -> Callable[[str], str]:

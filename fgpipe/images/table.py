@@ -7,10 +7,13 @@ id                 first 16 digits of ``sha256``
 path               relative to ``data/raw``; rows are sorted by it
 label, target      the class: its name, and its position among the sorted names
 parent             the coarser class, null if the data name none
-group, split       what no two splits share, and the split it is in
+group, batch       what no two splits share, and when the image was added, from 1
+split              the split it is in
+box                where in it the object is (``left top width height``), null if unknown
 sha256, phash      hash of the bytes, and the perceptual hash (16 digits)
 width_px ...       ``height_px``, ``channels``, ``n_bytes``: as stored, but upright
 brightness         mean grey value, 0 to 1; ``contrast`` is the standard deviation
+sharpness          variance of the Laplacian, see :class:`fgpipe.images.files.ImageMeasures`
 attribute_NAME     each further column of ``labels.csv``
 =================  =====================================================================
 """
@@ -35,7 +38,9 @@ _SCHEMA = pa.schema(
         ("target", pa.int64()),
         ("parent", pa.string()),
         ("group", pa.string()),
+        ("batch", pa.int64()),
         ("split", pa.string()),
+        ("box", pa.string()),
         ("sha256", pa.string()),
         ("phash", pa.string()),
         ("width_px", pa.int64()),
@@ -44,17 +49,23 @@ _SCHEMA = pa.schema(
         ("n_bytes", pa.int64()),
         ("brightness", pa.float64()),
         ("contrast", pa.float64()),
+        ("sharpness", pa.float64()),
     ]
 )
 
 
+_REPEATED = ["label", "parent", "split"]
+"""Columns with few values; of others a dictionary takes time and no less space."""
+
+
 def write_table(
-    rows: Sequence[Mapping[str, object]], *, attributes: Sequence[str], payload: Path
+    columns: Mapping[str, Sequence[object]], *, attributes: Sequence[str], payload: Path
 ) -> Path:
     """Write ``manifest.parquet``.
 
     Args:
-        rows: One mapping an image, with every column; attributes under their prefixed name.
+        columns: Every column, its values in the order of the images; attributes under
+            their prefixed name.
         attributes: Names of the attributes, without the prefix.
         payload: The folder it goes to.
 
@@ -64,9 +75,9 @@ def write_table(
     schema = _SCHEMA
     for attribute in attributes:
         schema = schema.append(pa.field(ATTRIBUTE_PREFIX + attribute, pa.string()))
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["path"])), schema=schema)
+    table = pa.table([columns[name] for name in schema.names], schema=schema).sort_by("path")
     path = payload / TABLE_NAME
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, compression="zstd", use_dictionary=_REPEATED)
     return path
 
 

@@ -1,14 +1,35 @@
 """Preprocessing and augmentation: the only module that knows albumentations.
 
 Preprocessing is deterministic and travels as JSON inside the bundle, so that what serving
-does to an image is what training did. Augmentation is drawn anew for every seed it is
-given and depends on nothing else: not on the worker, the batch or what was drawn before.
+does to an image is what training did. Its steps, in this order:
+
+===========  =============================================================================
+crop         to the box and a margin (``box``), or to the central square (``shortest_side``)
+resize       averaging over pixels where it shrinks, interpolating where it enlarges
+contrast     CLAHE on the lightness, after the resize: its cost and its tiles do not depend
+             on how large the photo was; before the padding, which it would tint
+pad          with black (``letterbox``, ``box``)
+colour       last, so that hues, which are an angle, are never averaged
+===========  =============================================================================
+
+Channels of a colour space are OpenCV's 8-bit ones, each over the full range:
+
+===========  =============================================================================
+``rgb``      as decoded
+``gray``     the luminance, three times
+``hsv``      hue (0 to 255 is once around, 0 red), saturation, value
+``lab``      CIE L*a*b* of sRGB: lightness (255 is L* 100), a* + 128, b* + 128
+``ycrcb``    ITU-R BT.601 luminance, red and blue difference (128 is none)
+===========  =============================================================================
+
+Augmentation is drawn anew for every seed it is given and depends on nothing else: not on
+the worker, the batch or what was drawn before.
 """
 
 import json
 import random
 import warnings
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import albumentations as A  # noqa: N812 - the name its users know
 import cv2
@@ -16,14 +37,87 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fgpipe.errors import ConfigError
+from fgpipe.images.boxes import Region, box_region
+from fgpipe.images.labels_file import Box
 
 SCHEMA_VERSION = 1
 
-ColorSpace = Literal["rgb", "gray"]
-Resize = Literal["letterbox", "squash"]
+ColorSpace = Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
+Resize = Literal["letterbox", "shortest_side", "squash", "box"]
+Contrast = Literal["none", "clahe"]
 
 Image = UInt8[np.ndarray, "height width 3"]
 Square = UInt8[np.ndarray, "size size 3"]
+
+
+class CropToBox(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations is untyped here
+    """Keep the box that comes with an image, and a margin; all of it where none comes."""
+
+    class InitSchema(A.ImageOnlyTransform.InitSchema):  # type: ignore[misc]
+        """What albumentations checks arguments against."""
+
+        margin: float
+
+    def __init__(self, margin: float = 0.0, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.margin = margin
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        """What is read beside the image."""
+        return ["box"]
+
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Region]:
+        """Where to cut."""
+        return {"region": box_region(data["box"], shape=params["shape"], margin=self.margin)}
+
+    def apply(self, img: Image, region: Region, **_: object) -> Image:
+        """Cut."""
+        return img[region]
+
+
+class CropToSquare(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations is untyped here
+    """Keep the largest square in the centre.
+
+    Before the resize, not after it: a strip of one pixel's height, resized by its shortest
+    side, would take gigabytes.
+    """
+
+    def __init__(self, p: float = 1.0) -> None:
+        super().__init__(p=p)
+
+    def apply(self, img: Image, **_: object) -> Image:
+        """Cut."""
+        height, width = img.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return img[top : top + side, left : left + side]
+
+
+class ToColorSpace(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations is untyped here
+    """Convert from RGB; the module says what the channels are."""
+
+    CODES: ClassVar[dict[str, int]] = {
+        "hsv": cv2.COLOR_RGB2HSV_FULL,
+        "lab": cv2.COLOR_RGB2LAB,
+        "ycrcb": cv2.COLOR_RGB2YCrCb,
+    }
+
+    class InitSchema(A.ImageOnlyTransform.InitSchema):  # type: ignore[misc]
+        """What albumentations checks arguments against."""
+
+        color_space: Literal["hsv", "lab", "ycrcb"]
+
+    def __init__(self, color_space: str, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.color_space = color_space
+
+    def apply(self, img: Image, **_: object) -> Image:
+        """Convert."""
+        converted: Image = cv2.cvtColor(img, self.CODES[self.color_space])
+        return converted
 
 
 class Preprocessing:
@@ -31,45 +125,57 @@ class Preprocessing:
 
     def __init__(self, pipeline: A.Compose, *, image_size_px: int) -> None:
         self.image_size_px = image_size_px
+        self.uses_box = any(isinstance(step, CropToBox) for step in pipeline.transforms)
         self._pipeline = pipeline
 
     @classmethod
-    def from_config(cls, *, image_size_px: int, color_space: ColorSpace, resize: Resize) -> Self:
+    def from_config(
+        cls,
+        *,
+        image_size_px: int,
+        color_space: ColorSpace = "rgb",
+        resize: Resize = "letterbox",
+        box_margin: float = 0.0,
+        contrast: Contrast = "none",
+        clahe_clip_limit: float = 2.0,
+        clahe_grid: int = 8,
+    ) -> Self:
         """Assemble the steps.
 
         Args:
             image_size_px: Height and width of the result.
-            color_space: ``gray`` repeats the luminance in all three channels.
+            color_space: What the three channels are; see the module.
             resize: ``letterbox`` fits the longest side and pads the other with black;
-                ``squash`` stretches both. Shrinking averages over pixels, enlarging
-                interpolates between them.
+                ``shortest_side`` fits the shortest and keeps the centre; ``squash``
+                stretches both; ``box`` cuts the box out, then does as ``letterbox``.
+            box_margin: Under ``box``: kept around it, as a fraction of its sides.
+            contrast: ``clahe`` equalises the lightness tile by tile.
+            clahe_clip_limit: How steep its curves may be: 1 changes nothing much, 4 is a lot.
+            clahe_grid: Tiles along each side.
         """
+        kept_aspect = resize in {"letterbox", "box"}
         steps: list[A.BasicTransform] = []
-        if color_space == "gray":
-            steps.append(A.ToGray(num_output_channels=3, p=1.0))
-        if resize == "letterbox":
-            steps += [
-                A.LongestMaxSize(
-                    max_size=image_size_px,
-                    interpolation=cv2.INTER_LINEAR,
-                    area_for_downscale="image",
-                ),
+        if resize == "box":
+            steps.append(CropToBox(margin=box_margin))
+        if resize == "shortest_side":
+            steps.append(CropToSquare())
+        steps.append(_resized(image_size_px, kept_aspect=kept_aspect))
+        if contrast == "clahe":
+            limits, grid = (clahe_clip_limit, clahe_clip_limit), (clahe_grid, clahe_grid)
+            steps.append(A.CLAHE(clip_limit=limits, tile_grid_size=grid, p=1.0))
+        if kept_aspect:
+            steps.append(
                 A.PadIfNeeded(
                     min_height=image_size_px,
                     min_width=image_size_px,
                     border_mode=cv2.BORDER_CONSTANT,
                     fill=0,
-                ),
-            ]
-        else:
-            steps.append(
-                A.Resize(
-                    image_size_px,
-                    image_size_px,
-                    interpolation=cv2.INTER_LINEAR,
-                    area_for_downscale="image",
                 )
             )
+        if color_space == "gray":
+            steps.append(A.ToGray(num_output_channels=3, p=1.0))
+        elif color_space != "rgb":
+            steps.append(ToColorSpace(color_space=color_space))
         return cls(A.Compose(steps), image_size_px=image_size_px)
 
     @classmethod
@@ -100,10 +206,29 @@ class Preprocessing:
         }
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
-    def __call__(self, image: Image) -> Square:
-        """Transform one RGB image."""
-        square: Square = self._pipeline(image=image)["image"]
+    def __call__(self, image: Image, box: Box | None = None) -> Square:
+        """Transform one RGB image.
+
+        Args:
+            image: As decoded, upright.
+            box: Where the object is; used under ``box`` alone, which takes the whole image
+                where there is none.
+
+        Raises:
+            DataError: If a box that is used is outside the image.
+        """
+        data: dict[str, Any] = {"image": image}
+        if self.uses_box:
+            data["box"] = box
+        square: Square = self._pipeline(**data)["image"]
         return square
+
+
+def _resized(image_size_px: int, *, kept_aspect: bool) -> A.BasicTransform:
+    how = {"interpolation": cv2.INTER_LINEAR, "area_for_downscale": "image"}
+    if kept_aspect:
+        return A.LongestMaxSize(max_size=image_size_px, **how)
+    return A.Resize(image_size_px, image_size_px, **how)
 
 
 class Augmentation:

@@ -2,10 +2,5 @@
 
 ::
 
-    source (fetch, import_folder)  ->  checked copy  ->  labels.csv, groups.csv  ->  data/raw
+    source -> checked, grouped, quarantined -> staged beside data/raw -> data/raw
 """
-
-from fgpipe.intake.importing import fetch, import_folder
-from fgpipe.intake.reporting import ImportReport
-
-__all__ = ["ImportReport", "fetch", "import_folder"]

@@ -1,45 +1,22 @@
-"""Which images of one batch belong together."""
+"""Which images of one batch belong together, and to which of the groups there are.
 
-from collections.abc import Sequence
-from pathlib import Path
+Within a batch groups merge freely over near-duplicates and given names. What is added
+later joins the one group there is that it is near to, for groups that are dealt to splits
+already cannot merge; what is near to several of them is a bridge.
+"""
 
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from fgpipe.errors import DataError
-from fgpipe.images.files import thumbnails
 from fgpipe.images.groups_file import GroupRow
 from fgpipe.images.labels_file import LabelledImage
-from fgpipe.images.near_duplicates import confirmed, joined, pairs_within
+from fgpipe.images.near_duplicates import joined
 from fgpipe.images.splits import SEPARATOR
 from fgpipe.intake.reporting import pair_lines
 
 MAX_BRIDGING_FRACTION = 0.01
 """Share of the images that near-duplicates may join to another given group."""
-
-_PAIRS_AT_ONCE = 4096
-
-
-def near_duplicate_pairs(
-    folder: Path, *, paths: Sequence[str], phashes: Sequence[str]
-) -> list[tuple[int, int]]:
-    """Positions of images that show the same picture: hashes match and pixels confirm.
-
-    Args:
-        folder: Where the files are.
-        paths: Their paths below it.
-        phashes: Their perceptual hashes.
-    """
-    hashes = np.array([int(phash, 16) for phash in phashes], dtype=np.uint64)
-    (textured,) = np.nonzero(hashes)  # flat images all share hash 0 and are never confirmed
-    pairs = textured[pairs_within(hashes[textured])]
-    wanted, position = np.unique(pairs, return_inverse=True)
-    small = thumbnails(folder, [paths[i] for i in wanted])
-    found: list[tuple[int, int]] = []
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        chunk = slice(start, start + _PAIRS_AT_ONCE)
-        left, right = position.reshape(pairs.shape)[chunk].T
-        found += [(int(i), int(j)) for i, j in pairs[chunk][confirmed(small[left], small[right])]]
-    return found
 
 
 def group_batch(
@@ -66,11 +43,7 @@ def group_batch(
             copies from them.
     """
     _refuse_bridges(images, pairs)
-    links = list(pairs)
-    first_of: dict[str, int] = {}
-    for position, image in enumerate(images):
-        if image.group is not None:
-            links.append((first_of.setdefault(image.group, position), position))
+    links = [*pairs, *_links_by_name(images)]
     stands_for = joined(range(len(images)), links)
     ids: dict[int, str] = {}
     for position, sha256 in enumerate(sha256s):
@@ -87,6 +60,84 @@ def group_batch(
         for position, (image, sha256) in enumerate(zip(images, sha256s, strict=True))
     ]
     return sorted(rows, key=lambda row: row.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupedBatch:
+    """What became of the images of a batch that is added."""
+
+    rows: tuple[GroupRow, ...]
+    """Of those that came in, sorted by sha256."""
+    bridges: Mapping[int, str]
+    """Why the others did not, by position."""
+
+
+def group_added(
+    images: Sequence[LabelledImage],
+    *,
+    sha256s: Sequence[str],
+    there: Sequence[tuple[LabelledImage, str]],
+    pairs: Sequence[tuple[int, int]],
+    batch: int,
+) -> GroupedBatch:
+    """Groups of a batch that is added to others.
+
+    Args:
+        images: The batch.
+        sha256s: Hash of each image's bytes.
+        there: Every image there is, and its group.
+        pairs: Positions of near-duplicates, counted through ``there`` and then ``images``,
+            the second of each in ``images``.
+        batch: Number of the batch.
+    """
+    n_there = len(there)
+    links = [(i - n_there, j - n_there) for i, j in pairs if i >= n_there]
+    links += _links_by_name(images)
+    stands_for = joined(range(len(images)), links)
+    parts: dict[int, list[int]] = {}
+    for position in range(len(images)):
+        parts.setdefault(stands_for[position], []).append(position)
+    reasons = _reasons(images, there=there, pairs=pairs)
+    splits_of: dict[str, set[str]] = {}
+    for image, group in there:
+        if image.split is not None:
+            splits_of.setdefault(group, set()).add(image.split)
+
+    rows: list[GroupRow] = []
+    bridges: dict[int, str] = {}
+    for part in parts.values():
+        touched: dict[str, set[str]] = {}
+        for position in part:
+            for group, reason in reasons.get(position, ()):
+                touched.setdefault(group, set()).add(reason)
+        if len(touched) > 1:
+            bridges |= dict.fromkeys(part, _bridge_reason(touched))
+            continue
+        group, near = next(iter(touched.items()), ("", set()))
+        splits = splits_of.get(group, set())
+        for position in part:
+            image = images[position]
+            if splits and image.split is not None and image.split not in splits:
+                bridges[position] = _split_reason(image.split, splits, near)
+                continue
+            rows.append(
+                GroupRow(
+                    sha256=sha256s[position],
+                    group=group or min(sha256s[each] for each in part),
+                    batch=batch,
+                    stratum=_stratum(image),
+                    status="active",
+                )
+            )
+    return GroupedBatch(rows=tuple(sorted(rows, key=lambda row: row.sha256)), bridges=bridges)
+
+
+def _links_by_name(images: Sequence[LabelledImage]) -> Iterator[tuple[int, int]]:
+    """Each image of a given group with the first of it."""
+    first_of: dict[str, int] = {}
+    for position, image in enumerate(images):
+        if image.group is not None:
+            yield first_of.setdefault(image.group, position), position
 
 
 def _stratum(image: LabelledImage) -> str:
@@ -109,3 +160,37 @@ def _refuse_bridges(images: Sequence[LabelledImage], pairs: Sequence[tuple[int, 
             "mend the groups, or leave one image of each pair out",
         ]
         raise DataError("\n".join(lines))
+
+
+def _reasons(
+    images: Sequence[LabelledImage],
+    *,
+    there: Sequence[tuple[LabelledImage, str]],
+    pairs: Sequence[tuple[int, int]],
+) -> dict[int, list[tuple[str, str]]]:
+    """For each image that belongs to groups there are: which, and by what."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    for i, j in pairs:
+        if i < len(there):
+            old, group = there[i]
+            found.setdefault(j - len(there), []).append((group, old.path))
+    named: dict[str, set[str]] = {}
+    for old, group in there:
+        if old.group is not None:
+            named.setdefault(old.group, set()).add(group)
+    for position, image in enumerate(images):
+        for group in named.get(image.group or "", ()):
+            found.setdefault(position, []).append((group, f"the group named {image.group}"))
+    return found
+
+
+def _bridge_reason(touched: Mapping[str, set[str]]) -> str:
+    examples = sorted(min(reasons) for reasons in touched.values())
+    more = f" and {len(examples) - 2} more" if len(examples) > 2 else ""
+    what = f"belongs to {len(examples)} groups that must stay apart"
+    return f"{what} (near {examples[0]} and {examples[1]}{more})"
+
+
+def _split_reason(split: str, splits: set[str], near: set[str]) -> str:
+    given = " and ".join(sorted(splits))
+    return f"came as {split}, but belongs to a group that came as {given} (near {min(near)})"

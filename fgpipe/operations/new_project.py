@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fgpipe.errors import InputError, UnavailableError
+from fgpipe.intake.profiling import write_expectations
 from fgpipe.operations.promote import PIN
-from fgpipe.pipeline import BASELINE, RAW, STAGES
+from fgpipe.pipeline import BASELINE, EXPECTATIONS, RAW, STAGES
 from fgpipe.records import Baseline
 
 
@@ -33,6 +34,7 @@ def create_project(folder: Path, *, template: Path, initialise_dvc: Callable[[Pa
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(template / name, target)
         Baseline.save(None, partial / BASELINE)
+        write_expectations(partial / EXPECTATIONS, table=None, force=True)
         _git("init", "--quiet", "--initial-branch=main", cwd=partial)
         initialise_dvc(partial)
         _git("add", "--all", cwd=partial)
@@ -45,7 +47,7 @@ def create_project(folder: Path, *, template: Path, initialise_dvc: Callable[[Pa
 
 def _template_files(template: Path) -> list[str]:
     """What git tracks, but for the demo's data, results and DVC's own files."""
-    history = {f"{RAW}.dvc", "dvc.lock", str(PIN), str(BASELINE)}
+    history = {f"{RAW}.dvc", "dvc.lock", str(PIN), str(BASELINE), str(EXPECTATIONS)}
     folders = (".dvc/", *(f"{stage.folder}/" for stage in STAGES))
     names = _git("ls-files", "-z", cwd=template).split("\0")
     return [name for name in names if name and name not in history and not name.startswith(folders)]

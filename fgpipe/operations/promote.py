@@ -16,7 +16,7 @@ from fgpipe.errors import NotReadyError
 from fgpipe.operations.provenance import provenance
 from fgpipe.pipeline import BASELINE, load_record, stage_named
 from fgpipe.ports import ModelVersion, Registry, ServiceBuilder
-from fgpipe.records import Baseline, Bundle, Champion, GateDecision, TrainedModel
+from fgpipe.records import PROMOTABLE, Baseline, Bundle, Champion, GateDecision, TrainedModel
 from fgpipe.serving.bundle import open_bundle
 from fgpipe.settings import model_name
 
@@ -115,10 +115,11 @@ def _promotable(root: Path) -> tuple[Bundle, GateDecision]:
                 f"the {what} is about model {named.train_sha256[:12]}, the trained one is "
                 f"{train_sha256[:12]}; `dvc repro` brings every stage up to date"
             )
-    if trained.protocol != "stable":
+    if trained.protocol not in PROMOTABLE:
         raise NotReadyError(
             f"the model was trained under protocol {trained.protocol!r}, which is for "
-            "comparisons only; set manifest.protocol to stable in params.yaml and `dvc repro`"
+            f"comparisons only; set manifest.protocol to {' or '.join(PROMOTABLE)} in params.yaml "
+            "and `dvc repro`"
         )
     if not decision.passed:
         reasons = "".join(f"\n  {check.reason}" for check in decision.checks if not check.passed)

@@ -17,6 +17,7 @@ from fgpipe.records import (
     Record,
     Score,
     TrainedModel,
+    Validation,
 )
 
 R = TypeVar("R", bound=Record)
@@ -27,10 +28,13 @@ def describe(root: Path) -> str:
     manifest = _load(Manifest, root=root)
     if manifest is None:
         return "nothing has been made here yet; `make run`, or `fgpipe data import FOLDER` first"
+    validation = _load(Validation, root=root)
     trained = _load(TrainedModel, root=root)
     evaluation = _load(Evaluation, root=root)
     decision = _load(GateDecision, root=root)
     parts = [_data_lines(manifest, root=root)]
+    if validation:
+        parts.append(_validation_lines(validation))
     if trained:
         parts.append(_model_lines(trained))
     if evaluation:
@@ -56,6 +60,18 @@ def _data_lines(manifest: Manifest, *, root: Path) -> list[str]:
         _line("data", f"{manifest.n_images:,} images of {len(manifest.labels)} labels"),
         _line("", f"{splits}; {manifest.n_groups} groups, split: {manifest.protocol}"),
         _line("", f"version {version}"),
+    ]
+
+
+def _validation_lines(validation: Validation) -> list[str]:
+    n_met = sum(result.passed for result in validation.expectations)
+    report = stage_named("validate").folder / "payload" / "report.html"
+    return [
+        _line("checks", f"{n_met} expectations met, {len(validation.warnings)} warnings: {report}"),
+        *(
+            _line("", f"{result.name}: {result.description}; not so: {result.n_unexpected:,}")
+            for result in validation.warnings
+        ),
     ]
 
 

@@ -54,6 +54,7 @@ LOSSES = {
 
 PROTOCOLS: dict[Protocol, str] = {
     "stable": "images of one group are in one split only",
+    "given": "splits as the data came with them, and images of one group in one split only",
     "fold": "one fold of a cross-validation by group: for comparison, never promoted",
     "random": "a split that ignores groups: for comparison with published figures, never promoted",
 }

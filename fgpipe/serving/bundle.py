@@ -12,6 +12,7 @@ file                     what it holds
 ``calibration.json``     temperature, precision, runtime and the headline figures
 ``seen.csv``             hash and group of each image it was trained or chosen on
 ``probe.json``           images in ``probe/`` and the probabilities they must give
+``profile.json``         what the data were like, to tell later data's drift by
 ``README.md``            the model card
 =======================  =============================================================
 
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ConfigDict, ValidationError
 
 from fgpipe.errors import NotReadyError, ParityError
+from fgpipe.images.labels_file import Box
 from fgpipe.records import (
     SCHEMA_VERSION,
     Part,
@@ -89,6 +91,8 @@ class ProbeImage(Part):
     """Path of the image: below ``data/raw`` before it is packaged, then in the bundle."""
     sha256: str
     """Hash of the file."""
+    box: str | None = None
+    """Where in it the object is (``left top width height``), if the data say so."""
     probabilities: tuple[float, ...]
     """In the order of the labels."""
 
@@ -209,7 +213,10 @@ def check_probe(predictor: "Predictor", folder: Path) -> None:
         ParityError: If a probability is off by more than :data:`PROBE_TOLERANCE`.
     """
     images = Probe.load(folder / PROBE_FILE).images
-    predictions = predictor.predict([(folder / image.file).read_bytes() for image in images])
+    predictions = predictor.predict(
+        [(folder / image.file).read_bytes() for image in images],
+        boxes=[Box.parse(image.box) if image.box else None for image in images],
+    )
     tolerance = PROBE_TOLERANCE[predictor.precision]
     for image, prediction in zip(images, predictions, strict=True):
         given = dict(prediction.alternatives)

@@ -6,7 +6,8 @@
 =======================  =========================================================
 
 Whatever bytes come, the answer is a 4xx with a reason, never a 5xx: 413 for a body that
-is too large, 415 for one that is no image by its type, 422 for one that does not decode.
+is too large, 415 for one that is no image by its type, 422 for one that does not decode or
+whose box is outside it.
 503 means that all places are taken. Decoding and inference run in threads.
 """
 
@@ -22,10 +23,12 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from jaxtyping import Float32, UInt8
 
 from fgpipe.errors import DataError, UnavailableError
+from fgpipe.images.boxes import box_region
 from fgpipe.images.files import read_image
+from fgpipe.images.labels_file import Box
 from fgpipe.serving.answers import BundleCard, Problem, Recognition, recognition
 from fgpipe.serving.batcher import MicroBatcher
-from fgpipe.serving.upload import read_upload
+from fgpipe.serving.upload import Upload, read_upload
 
 if TYPE_CHECKING:
     from fgpipe.serving.predictor import Prediction
@@ -38,7 +41,7 @@ class Recogniser(Protocol):
     """What the routes need of ``fgpipe.serving.predictor.Predictor``."""
 
     def preprocess(
-        self, image: UInt8[np.ndarray, "height width 3"]
+        self, image: UInt8[np.ndarray, "height width 3"], box: Box | None = None
     ) -> UInt8[np.ndarray, "size size 3"]:
         """Bring an image to the network's size."""
         ...
@@ -88,9 +91,12 @@ def create_app(
     batcher = MicroBatcher(predictor.logits, max_places=limits.max_places)
     decoders = CapacityLimiter(limits.n_decoders)
 
-    def decode(content: bytes) -> UInt8[np.ndarray, "size size 3"]:
-        image = read_image(content, max_pixels=limits.max_pixels)
-        return predictor.preprocess(image)
+    def decode(upload: Upload) -> UInt8[np.ndarray, "size size 3"]:
+        image = read_image(upload.content, max_pixels=limits.max_pixels)
+        if upload.box is not None:
+            # Whether or not this model cuts boxes out: the next one may.
+            box_region(upload.box, shape=image.shape, margin=0)
+        return predictor.preprocess(image, upload.box)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -113,14 +119,16 @@ def create_app(
     ) -> Recognition:
         """Tell what an image shows.
 
-        The image is a form's file (`image` or `file`) or the whole body.
+        The image is a form's file (`image` or `file`) or the whole body. A form may have a
+        field `box` (`left top width height`, in pixels of the upright image), which is used
+        where the model was trained on what boxes hold; without it the whole image is.
         """
         try:
             with batcher.place():
-                content = await read_upload(
+                upload = await read_upload(
                     request, max_bytes=limits.max_bytes, timeout_s=limits.timeout_s
                 )
-                pixels = await to_thread.run_sync(decode, content, limiter=decoders)
+                pixels = await to_thread.run_sync(decode, upload, limiter=decoders)
                 logits = await batcher.row(pixels)
         except DataError as error:
             raise HTTPException(422, str(error)) from None
@@ -143,7 +151,12 @@ _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": {"type": "object", "properties": {"image": _FILE}}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"image": _FILE, "box": {"type": "string"}},
+                }
+            },
             "image/*": {"schema": _FILE},
             "application/octet-stream": {"schema": _FILE},
         },

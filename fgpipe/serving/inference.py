@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
+from fgpipe.images.labels_file import Box
 from fgpipe.serving.predictor import Predictor
 
 BATCH_SIZE = 32
@@ -16,7 +17,12 @@ BATCH_SIZE = 32
 
 
 def logits_of_files(
-    predictor: Predictor, names: Sequence[str], *, folder: Path, description: str
+    predictor: Predictor,
+    names: Sequence[str],
+    *,
+    folder: Path,
+    description: str,
+    boxes: Sequence[Box | None] | None = None,
 ) -> Float32[np.ndarray, "images classes"]:
     """The predictor's logits for each file, with a progress bar.
 
@@ -25,13 +31,15 @@ def logits_of_files(
         names: Paths of the images below ``folder``.
         folder: Where they are.
         description: What the progress bar says.
+        boxes: Where in each image the object is; None, or None for one, for all of it.
 
     Raises:
-        DataError: If a file does not decode.
+        DataError: If a file does not decode, or a box that is used is outside its image.
     """
+    boxes = boxes or [None] * len(names)
 
-    def prepare(name: str) -> UInt8[np.ndarray, "size size 3"]:
-        return predictor.prepare((folder / name).read_bytes(), name=name)
+    def prepare(name: str, box: Box | None) -> UInt8[np.ndarray, "size size 3"]:
+        return predictor.prepare((folder / name).read_bytes(), name=name, box=box)
 
     parts = [np.zeros((0, len(predictor.labels.names)), dtype=np.float32)]
     with (
@@ -39,7 +47,8 @@ def logits_of_files(
         tqdm(total=len(names), desc=description, unit="image", disable=None) as progress,
     ):
         for start in range(0, len(names), BATCH_SIZE):
-            chosen = names[start : start + BATCH_SIZE]
-            parts.append(predictor.logits(np.stack(list(pool.map(prepare, chosen)))))
-            progress.update(len(chosen))
+            part = slice(start, start + BATCH_SIZE)
+            prepared = list(pool.map(prepare, names[part], boxes[part]))
+            parts.append(predictor.logits(np.stack(prepared)))
+            progress.update(len(prepared))
     return np.concatenate(parts)

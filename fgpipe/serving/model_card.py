@@ -7,6 +7,7 @@ from fgpipe.serving.bundle import Calibration
 
 PROTOCOLS: dict[Protocol, str] = {
     "stable": "Images of one group are in one split only.",
+    "given": "The data came with their splits; images of one group are in one split only.",
     "fold": (
         "Images of one group are in one split only; the test split is one fold of a "
         "cross-validation. The model is for comparison, not for use."

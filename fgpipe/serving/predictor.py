@@ -20,6 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from fgpipe.errors import ConfigError, NotReadyError
 from fgpipe.images.files import read_image
+from fgpipe.images.labels_file import Box
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.calibration import softmax
@@ -137,22 +138,33 @@ class Predictor:
         return self._transform.image_size_px
 
     def preprocess(
-        self, image: UInt8[np.ndarray, "height width 3"]
+        self, image: UInt8[np.ndarray, "height width 3"], box: Box | None = None
     ) -> UInt8[np.ndarray, "size size 3"]:
-        """What the graph takes of a decoded RGB image."""
-        return self._transform(image)
+        """What the graph takes of a decoded RGB image.
 
-    def prepare(self, content: bytes, *, name: str = "image") -> UInt8[np.ndarray, "size size 3"]:
+        Args:
+            image: Upright.
+            box: Where in it the object is; used where the training cut boxes out.
+
+        Raises:
+            DataError: If a box that is used is outside the image.
+        """
+        return self._transform(image, box)
+
+    def prepare(
+        self, content: bytes, *, name: str = "image", box: Box | None = None
+    ) -> UInt8[np.ndarray, "size size 3"]:
         """What the graph takes of an image file's bytes.
 
         Args:
             content: The file.
             name: What an error calls it.
+            box: As for :meth:`preprocess`.
 
         Raises:
-            DataError: If it does not decode to its end.
+            DataError: If it does not decode to its end, or as for :meth:`preprocess`.
         """
-        return self.preprocess(read_image(content, name=name))
+        return self.preprocess(read_image(content, name=name), box)
 
     def outputs(self, batch: Batch) -> Outputs:
         """Logits and embedding of preprocessed images."""
@@ -181,15 +193,25 @@ class Predictor:
             for index, row in enumerate(probabilities)
         ]
 
-    def predict(self, images: Sequence[bytes]) -> list[Prediction]:
+    def predict(
+        self, images: Sequence[bytes], *, boxes: Sequence[Box | None] | None = None
+    ) -> list[Prediction]:
         """The answer for each image file's bytes.
 
+        Args:
+            images: The files.
+            boxes: As for :meth:`preprocess`, one an image.
+
         Raises:
-            DataError: If one of them does not decode to its end.
+            DataError: If one of them does not decode to its end, or as for
+                :meth:`preprocess`.
         """
         if not images:
             return []
-        return self.predictions(self.logits(np.stack([self.prepare(image) for image in images])))
+        pairs = zip(images, boxes or [None] * len(images), strict=True)
+        return self.predictions(
+            self.logits(np.stack([self.prepare(image, box=box) for image, box in pairs]))
+        )
 
     def _prediction(
         self,

@@ -9,6 +9,9 @@ from fgpipe.errors import NotReadyError
 
 SEEN_FILE = "seen.csv"
 
+DATA_FILE = "data.csv"
+"""Beside it where a model was trained: all the images of its data, and their labels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:

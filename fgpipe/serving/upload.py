@@ -4,9 +4,13 @@ An image comes as a form's file (field ``image`` or ``file``) or as the whole bo
 are counted as they arrive, so that a body without end, or one that lies about its length,
 is cut off at the limit. Text in the place of a file is refused: a service that fetches
 an address for whoever asks can be made to read its own network.
+
+A form may also say where in the image the object is: field ``box``, ``left top width
+height`` in pixels of the upright image, as in ``labels.csv``.
 """
 
 import asyncio
+from typing import NamedTuple
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
@@ -14,8 +18,14 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from fgpipe.errors import DataError
+from fgpipe.images.labels_file import Box
+
 FIELDS = ("image", "file")
 """Names under which a form's file is looked for."""
+
+MAX_BOX_CHARACTERS = 100
+"""Longest text of a box that is read."""
 
 EXAMPLES = (
     "send a form (curl -F image=@x.png) or the file with its type "
@@ -23,8 +33,17 @@ EXAMPLES = (
 )
 
 
-async def read_upload(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
-    """The image's bytes.
+class Upload(NamedTuple):
+    """What a request's body holds."""
+
+    content: bytes
+    """The image's file."""
+    box: Box | None
+    """Where in it the object is, if the form says so."""
+
+
+async def read_upload(request: Request, *, max_bytes: int, timeout_s: float) -> Upload:
+    """The image's bytes, and its box if the form has one.
 
     Args:
         request: A request whose body has not been read.
@@ -33,7 +52,7 @@ async def read_upload(request: Request, *, max_bytes: int, timeout_s: float) -> 
 
     Raises:
         HTTPException: 408 if it takes too long, 413 if it is too large, 415 if it is
-            neither form nor image, 422 if there is no image in it.
+            neither form nor image, 422 if there is no image in it or its box is none.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     is_form = kind == "multipart/form-data"
@@ -42,14 +61,14 @@ async def read_upload(request: Request, *, max_bytes: int, timeout_s: float) -> 
     limited = _limited(request, max_bytes=max_bytes)
     try:
         async with asyncio.timeout(timeout_s):
-            content = await (_file_of_form(limited) if is_form else limited.body())
+            upload = await _of_form(limited) if is_form else Upload(await limited.body(), None)
     except TimeoutError:
         raise HTTPException(408, f"the body did not arrive within {timeout_s:g} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the body ended early") from None
-    if not content:
+    if not upload.content:
         raise HTTPException(422, f"the image is empty: {EXAMPLES}")
-    return content
+    return upload
 
 
 def _limited(request: Request, *, max_bytes: int) -> Request:
@@ -75,15 +94,26 @@ def _too_large(max_bytes: int) -> HTTPException:
     return HTTPException(413, f"the body is larger than {max_bytes / 2**20:g} MiB")
 
 
-async def _file_of_form(request: Request) -> bytes:
+async def _of_form(request: Request) -> Upload:
     try:
         async with request.form(max_files=1, max_fields=8) as form:
             for field in FIELDS:
                 part = form.get(field)
                 if isinstance(part, UploadFile):
-                    return await part.read()
+                    return Upload(await part.read(), _box(form.get("box")))
                 if part is not None:
                     raise HTTPException(422, f"field {field!r} is text, not a file: {EXAMPLES}")
             raise HTTPException(422, f"the form has no file {' or '.join(FIELDS)}: {EXAMPLES}")
     except MultiPartException as error:
         raise HTTPException(422, f"the form is broken: {error.message[:200]}") from None
+
+
+def _box(field: UploadFile | str | None) -> Box | None:
+    if field is None or field == "":
+        return None
+    if isinstance(field, UploadFile):
+        raise HTTPException(422, "field 'box' is a file, not text (left top width height)")
+    try:
+        return Box.parse(field[:MAX_BOX_CHARACTERS])
+    except DataError as error:
+        raise HTTPException(422, str(error)) from None

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from fgpipe.config import EvaluateConfig
 from fgpipe.errors import NotReadyError
+from fgpipe.images.boxes import boxes_of
 from fgpipe.images.table import ATTRIBUTE_PREFIX, read_table
 from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.bootstrap import MIN_GROUPS
@@ -53,6 +54,7 @@ DIGITS = 6
 """Digits after the point of what is written for people and plots."""
 
 Probabilities = Float64[np.ndarray, "images classes"]
+Logits = Float32[np.ndarray, "images classes"]
 
 
 def evaluate(
@@ -170,19 +172,24 @@ def _labelled(rows: pd.DataFrame) -> LabelledImages:
 
 
 def _temperature(predictor: Predictor, calibration: pd.DataFrame, *, raw: Path) -> float:
-    logits = logits_of_files(
-        predictor, calibration["path"].tolist(), folder=raw, description="evaluate: calibration"
-    )
+    logits = _logits(predictor, calibration, raw=raw, description="calibration")
     return round(fit_temperature(logits, _targets(calibration)), DIGITS)
 
 
 def _probabilities(
     predictor: Predictor, rows: pd.DataFrame, *, raw: Path, description: str
 ) -> Probabilities:
-    logits = logits_of_files(
-        predictor, rows["path"].tolist(), folder=raw, description=f"evaluate: {description}"
+    return predictor.probabilities(_logits(predictor, rows, raw=raw, description=description))
+
+
+def _logits(predictor: Predictor, rows: pd.DataFrame, *, raw: Path, description: str) -> Logits:
+    return logits_of_files(
+        predictor,
+        rows["path"].tolist(),
+        folder=raw,
+        description=f"evaluate: {description}",
+        boxes=boxes_of(rows),
     )
-    return predictor.probabilities(logits)
 
 
 def _compare(
@@ -246,11 +253,13 @@ def _probe(test: pd.DataFrame, probabilities: Probabilities) -> Probe:
     """A few test images: the first of each class, then the second, up to a handful."""
     turn = test.groupby("target").cumcount()
     chosen = test.assign(turn=turn).sort_values(["turn", "target"]).index[:MAX_PROBE_IMAGES]
+    boxes = boxes_of(test)
     return Probe(
         images=tuple(
             ProbeImage(
                 file=str(test["path"][row]),
                 sha256=str(test["sha256"][row]),
+                box=None if boxes[row] is None else str(boxes[row]),
                 probabilities=tuple(round(float(value), DIGITS) for value in probabilities[row]),
             )
             for row in sorted(chosen)

@@ -12,6 +12,7 @@ from typing import Literal
 from fgpipe.config import GateConfig
 from fgpipe.ports import Ports
 from fgpipe.records import (
+    PROMOTABLE,
     Comparison,
     Evaluation,
     GateCheck,
@@ -58,14 +59,17 @@ def gate(
 
 
 def _protocol_check(evaluation: Evaluation) -> GateCheck:
-    if evaluation.protocol == "stable":
-        reason = "protocol is stable: no group is in two splits, and none changes split"
+    passed = evaluation.protocol in PROMOTABLE
+    if passed:
+        reason = (
+            f"protocol is {evaluation.protocol}: no group is in two splits, and none changes split"
+        )
     else:
         reason = (
             f"protocol is {evaluation.protocol}, which is for comparisons only and never "
-            "promoted; it must be stable"
+            f"promoted; it must be {' or '.join(PROMOTABLE)}"
         )
-    return GateCheck(name="protocol", passed=evaluation.protocol == "stable", reason=reason)
+    return GateCheck(name="protocol", passed=passed, reason=reason)
 
 
 def _bound_checks(candidate: ModelScores, *, config: GateConfig) -> tuple[GateCheck, ...]:

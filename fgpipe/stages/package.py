@@ -10,6 +10,8 @@ from pathlib import Path
 
 from fgpipe.config import PackageConfig
 from fgpipe.errors import NotReadyError
+from fgpipe.images.table import read_table
+from fgpipe.nn.embedder import create_embedder
 from fgpipe.ports import Ports
 from fgpipe.records import Bundle, Manifest, Stored, TrainedModel, file_sha256
 from fgpipe.serving.bundle import (
@@ -24,6 +26,7 @@ from fgpipe.serving.bundle import (
     check_probe,
     seal_bundle,
 )
+from fgpipe.serving.data_profile import PROFILE_FILE, profile_of
 from fgpipe.serving.model_card import render_model_card
 from fgpipe.serving.predictor import Predictor
 
@@ -45,7 +48,7 @@ def package(
             not what it was.
         ParityError: If the bundle does not give what evaluation found.
     """
-    del ports  # nothing is asked of the world
+    del ports  # nothing is asked of the world: a cache of embeddings could change bytes
     calibration = Calibration.load(candidate / CALIBRATION_FILE)
     train_sha256 = train.record.sha256()
     if calibration.train_sha256 != train_sha256:
@@ -55,6 +58,13 @@ def package(
         shutil.copyfile(train.payload / name, folder / name)
     calibration.save(folder / CALIBRATION_FILE)
     _copy_probe(Probe.load(candidate / PROBE_FILE), raw=raw, folder=folder)
+    profile = profile_of(
+        read_table(manifest.payload),
+        raw=raw,
+        n_sample=config.profile_sample,
+        embedder=create_embedder(None),
+    )
+    profile.save(folder / PROFILE_FILE)
     card = render_model_card(
         name=config.name,
         description=config.description,

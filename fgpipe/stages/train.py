@@ -33,6 +33,7 @@ from fgpipe.records import (
     file_sha256,
 )
 from fgpipe.serving.predictor import Predictor
+from fgpipe.serving.seen import DATA_FILE
 from fgpipe.training.checkpoint import Progress, input_key
 from fgpipe.training.hardware import resolve
 from fgpipe.training.loop import EpochSpeed, Examples, Recipe, fit, infer
@@ -188,6 +189,7 @@ def _write_description(
     (payload / "transform.json").write_text(transform)
     seen = table[table["split"].isin(["train", "validation"])]
     seen[["sha256", "group", "split"]].to_csv(payload / "seen.csv", index=False)
+    table[["sha256", "label"]].to_csv(payload / DATA_FILE, index=False)
     curves = pd.DataFrame([figures.model_dump() for figures in progress.curves])
     curves.to_csv(payload / "curves.csv", index=False)
 

@@ -1,304 +1,261 @@
-"""Refuses data that a good model cannot be made from, with the reasons named.
+"""02 validate: refuses data that a good model cannot be made from, with the reasons named.
 
-What is expected of single images, of classes and of groups is stated as expectations on
-the manifest's table, to which each row's class, group and content are counted up first:
-a class with too few images is then a row whose ``n_images_of_label`` is too small.
-Everything refuses; there are no warnings that nobody reads.
+What always holds (:mod:`fgpipe.images.structure`) and what ``data/expectations.yaml`` adds
+are expectations on tables made of the manifest's. Each comes to ``pass``, ``warn`` or
+``refuse``; the report is written before anything is refused. The images added since the
+champion's version of the data are compared with that version: that is drift.
 """
 
 import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from fgpipe.config import ValidateConfig
-from fgpipe.errors import DataError
+from fgpipe.errors import ConfigError, DataError
+from fgpipe.images.data_tables import classes_table, data_table, groups_table, images_table
+from fgpipe.images.expectations_file import Suite
+from fgpipe.images.quarantine_file import read_quarantine
+from fgpipe.images.structure import expected_columns, expected_structure
 from fgpipe.images.table import read_table
-from fgpipe.ports import Expectation, Ports
+from fgpipe.nn.embedder import create_embedder
+from fgpipe.ports import TABLE_NAMES, Checker, Expectation, Ports, TableName
 from fgpipe.records import (
-    SPLITS,
+    Baseline,
+    DriftFigure,
     ExpectationResult,
     Manifest,
     Stored,
     Validation,
     write_atomically,
 )
-
-REQUIRED_COLUMNS = (
-    "id",
-    "path",
-    "label",
-    "target",
-    "parent",
-    "group",
-    "split",
-    "sha256",
-    "phash",
-    "width_px",
-    "height_px",
-    "channels",
-    "n_bytes",
-    "brightness",
-    "contrast",
+from fgpipe.report.data_page import DataReport, render_data_report
+from fgpipe.serving.bundle import open_bundle
+from fgpipe.serving.data_profile import (
+    PROFILE_FILE,
+    DataProfile,
+    drift_figures,
+    drift_table,
+    embedding_drift,
 )
-"""Columns that a manifest has, whatever the data's attributes."""
+
+REPORT_NAME = "report.html"
 
 N_CHARACTERS = 120
 """Longest example in a refusal, so that its text stays short whatever the data."""
 
+Results = tuple[ExpectationResult, ...]
+
 
 def validate(
-    *, manifest: Stored[Manifest], config: ValidateConfig, out: Path, ports: Ports
+    *,
+    raw: Path,
+    expectations: Suite,
+    baseline: Baseline | None,
+    manifest: Stored[Manifest],
+    config: ValidateConfig,
+    out: Path,
+    ports: Ports,
 ) -> Validation:
     """Hold the manifest against what the data must be like.
 
     Raises:
-        DataError: If an expectation is not met; the message names each with examples.
+        ConfigError: If an expectation is about an attribute that the data do not have.
+        DataError: If an expectation whose severity says so is not met; the message names
+            each with examples, and the report with all of them.
+        NotReadyError: If the champion's bundle cannot be had.
     """
     table = read_table(manifest.payload)
-    suite: tuple[Expectation, ...] = (expected_columns(),)
-    results = ports.checker.check(table, suite)
+    columns = expected_columns()
+    results = ports.checker.check(table, [columns])
+    drift = Drift(note="not looked at, since a column is missing", figures=())
+    suite: tuple[Expectation, ...] = (columns,)
+    quarantined = read_quarantine(raw)
     if all(result.passed for result in results):
-        # Groups are on both sides of a random split on purpose.
-        expectations = expected_rows(config, by_group=manifest.record.protocol != "random")
-        results += ports.checker.check(with_counts(table), expectations)
-        suite += expectations
-    failed = [result for result in results if not result.passed]
-    if failed:
-        raise DataError(_refusal(failed))
+        _all_columns_there(table, expectations)
+        tables = tables_of(table, expectations, n_quarantined=len(quarantined))
+        drift = _drift(
+            tables["images"],
+            suite=expectations,
+            baseline=baseline,
+            raw=raw,
+            config=config,
+            ports=ports,
+        )
+        if drift.figures:
+            tables["drift"] = drift_table(drift.figures)
+        suite = suite_of(expectations, manifest=manifest.record, drift=drift.figures)
+        results += _check_all(ports.checker, tables, suite)
+        suite = (columns, *suite)
+    refused = [r for r in results if not r.passed and config.refuse_on in {"warn", r.verdict}]
+    warned = [result for result in results if not result.passed and result not in refused]
+    report = DataReport(
+        verdict="refuse" if refused else "warn" if warned else "pass",
+        results=results,
+        drift=drift.figures,
+        drift_note=drift.note,
+        quarantined=tuple(quarantined),
+    )
+    page = render_data_report(report, table=table, raw=raw)
+    write_atomically(out / "payload" / REPORT_NAME, page.encode())
+    if refused:
+        raise DataError(_refusal(refused, report=out / "payload" / REPORT_NAME))
     write_atomically(out / "payload" / "results.json", _in_full(suite, results))
-    return Validation(manifest_sha256=manifest.record.sha256(), expectations=results)
+    for result in warned:
+        sys.stderr.write(f"warning: {_line(result)}\n")
+    return Validation(
+        manifest_sha256=manifest.record.sha256(),
+        verdict="warn" if warned else "pass",
+        expectations=results,
+        drift_note=drift.note,
+        drift=drift.figures,
+    )
 
 
-def with_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns that say of each row how its class, group and content stand.
+def tables_of(
+    table: pd.DataFrame, expectations: Suite, *, n_quarantined: int
+) -> dict[TableName, pd.DataFrame]:
+    """The tables that expectations are about, but that of drift.
 
     Args:
-        table: With all of :data:`REQUIRED_COLUMNS`.
+        table: The manifest's, with all its columns.
+        expectations: What names the classes there should be.
+        n_quarantined: Images that came in and cannot be used.
     """
-    sides = table[["width_px", "height_px"]]
-    by_label, by_group = table.groupby("label"), table.groupby("group")
-    n_images = by_label["path"].transform("size")
-    labels_of_sha256 = table.groupby("sha256")["label"]
-    needed = [column for column in REQUIRED_COLUMNS if column != "parent"]
-    counts = {
-        "n_missing_values": table[needed].isna().sum(axis=1),
-        "n_images_of_content_and_label": table.groupby(["sha256", "label"])["path"].transform(
-            "size"
-        ),
-        "n_labels_of_content": labels_of_sha256.transform("nunique"),
-        "n_parents_of_label": by_label["parent"].transform("nunique", dropna=False),
-        "n_splits_of_group": by_group["split"].transform("nunique"),
-        "aspect_ratio": sides.max(axis=1) / sides.min(axis=1),
-        "n_images_of_label": n_images,
-        "times_smaller_than_largest": n_images.max() / n_images,
+    return {
+        "images": images_table(table),
+        "classes": classes_table(table, expected=expectations.labels),
+        "groups": groups_table(table),
+        "data": data_table(table, n_quarantined=n_quarantined),
     }
-    for split in SPLITS:
-        is_in_split = (table["split"] == split).astype(int)
-        counts[f"n_images_of_label_in_{split}"] = is_in_split.groupby(table["label"]).transform(
-            "sum"
-        )
-    return table.assign(**counts)
 
 
-def expected_columns() -> Expectation:
-    """The one that all others rest on."""
-    return Expectation(
-        name="columns",
-        description="the manifest has all of its columns",
-        kind="expect_table_columns_to_match_set",
-        arguments={"column_set": list(REQUIRED_COLUMNS), "exact_match": False},
-    )
-
-
-def expected_rows(config: ValidateConfig, *, by_group: bool) -> tuple[Expectation, ...]:
-    """What every row of :func:`with_counts` must fulfil.
+def suite_of(
+    expectations: Suite, *, manifest: Manifest, drift: tuple[DriftFigure, ...]
+) -> tuple[Expectation, ...]:
+    """All that is expected, but for the columns: what always holds, then what the file adds.
 
     Args:
-        config: The bounds.
-        by_group: Whether the images of a group must be in one split.
+        expectations: The file.
+        manifest: Says whether groups count.
+        drift: The figures there are; expectations about others are left out.
     """
-    expectations = (*_of_rows(), *_of_images(config), *_of_classes(config))
-    if by_group:
-        expectations += (
-            _between(
-                "groups_in_one_split",
-                "all images of a group are in one split",
-                column="n_splits_of_group",
-                high=1,
-                named_by="group",
-            ),
-        )
-    return expectations
-
-
-def _of_rows() -> tuple[Expectation, ...]:
-    return (
-        _between(
-            "values_present",
-            "no value is missing, but for parents",
-            column="n_missing_values",
-            high=0,
-        ),
-        Expectation(
-            name="path_unique",
-            description="a path is listed once",
-            kind="expect_column_values_to_be_unique",
-            arguments={"column": "path"},
-        ),
-        _matching("label_not_blank", "a label has a visible character", "label", r"\S"),
-        Expectation(
-            name="split_known",
-            description=f"a split is one of {', '.join(SPLITS)}",
-            kind="expect_column_values_to_be_in_set",
-            arguments={"column": "split", "value_set": list(SPLITS)},
-        ),
-        _matching(
-            "sha256_well_formed", "a hash is 64 hexadecimal digits", "sha256", r"^[0-9a-f]{64}\Z"
-        ),
-        _between(
-            "content_unique",
-            "an image is listed once: no two files have the same bytes",
-            column="n_images_of_content_and_label",
-            high=1,
-        ),
-        _between(
-            "one_label_per_content",
-            "files with the same bytes have the same label",
-            column="n_labels_of_content",
-            high=1,
-        ),
+    features = {figure.feature for figure in drift}
+    # Groups are on both sides of a random split on purpose.
+    structure = expected_structure(by_group=manifest.protocol != "random")
+    return structure + tuple(
+        e
+        for e in expectations.expectations
+        if e.table != "drift" or e.arguments["column"] in features
     )
 
 
-def _of_images(config: ValidateConfig) -> tuple[Expectation, ...]:
-    low, high = config.min_side_px, config.max_side_px
-    return (
-        _between(
-            "width", f"an image is {low} to {high} px wide", column="width_px", low=low, high=high
-        ),
-        _between(
-            "height", f"an image is {low} to {high} px high", column="height_px", low=low, high=high
-        ),
-        _between(
-            "aspect_ratio",
-            f"the longer side is at most {config.max_aspect_ratio:g} times the shorter",
-            column="aspect_ratio",
-            high=config.max_aspect_ratio,
-        ),
-        Expectation(
-            name="channels",
-            description="an image is grey or colour, with or without alpha",
-            kind="expect_column_values_to_be_in_set",
-            arguments={"column": "channels", "value_set": [1, 2, 3, 4]},
-        ),
-        _between(
-            "brightness",
-            f"the mean grey value is {config.min_brightness:g} to {config.max_brightness:g}",
-            column="brightness",
-            low=config.min_brightness,
-            high=config.max_brightness,
-        ),
-        _between(
-            "contrast",
-            f"grey values have a standard deviation of at least {config.min_contrast:g}",
-            column="contrast",
-            low=config.min_contrast,
-        ),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What was found, or why nothing was."""
+
+    note: str
+    figures: tuple[DriftFigure, ...]
 
 
-def _of_classes(config: ValidateConfig) -> tuple[Expectation, ...]:
-    n_in_split = config.min_images_per_class_and_split
-    return (
-        Expectation(
-            name="at_least_two_labels",
-            description="there are at least two classes",
-            kind="expect_column_unique_value_count_to_be_between",
-            arguments={"column": "label", "min_value": 2},
-        ),
-        _between(
-            "one_parent_per_label",
-            "all images of a class name the same parent, or none does",
-            column="n_parents_of_label",
-            high=1,
-            named_by="label",
-        ),
-        _between(
-            "images_per_class",
-            f"a class has at least {config.min_images_per_class} images",
-            column="n_images_of_label",
-            low=config.min_images_per_class,
-            named_by="label",
-        ),
-        *(
-            _between(
-                f"images_per_class_in_{split}",
-                f"a class has at least {n_in_split} images in the {split} split",
-                column=f"n_images_of_label_in_{split}",
-                low=n_in_split,
-                named_by="label",
-            )
-            for split in SPLITS
-        ),
-        _between(
-            "imbalance",
-            f"the largest class is at most {config.max_imbalance:g} times any other",
-            column="times_smaller_than_largest",
-            high=config.max_imbalance,
-            named_by="label",
-        ),
-    )
-
-
-def _between(
-    name: str,
-    description: str,
+def _drift(
+    images: pd.DataFrame,
     *,
-    column: str,
-    low: float | None = None,
-    high: float | None = None,
-    named_by: str = "path",
-) -> Expectation:
-    bounds = {"min_value": low, "max_value": high}
-    return Expectation(
-        name=name,
-        description=description,
-        kind="expect_column_values_to_be_between",
-        arguments={"column": column} | {k: v for k, v in bounds.items() if v is not None},
-        named_by=named_by,
-    )
-
-
-def _matching(name: str, description: str, column: str, pattern: str) -> Expectation:
-    return Expectation(
-        name=name,
-        description=description,
-        kind="expect_column_values_to_match_regex",
-        arguments={"column": column, "regex": pattern},
-    )
-
-
-def _refusal(failed: list[ExpectationResult]) -> str:
-    lines = [f"the data in data/raw do not meet {len(failed)} expectation(s):"]
-    for result in failed:
-        examples = "; ".join(_shortened(example) for example in result.examples)
-        lines.append(
-            f"  {result.name}: {result.description}; "
-            f"not so for {result.n_unexpected} row(s) ({examples})"
+    suite: Suite,
+    baseline: Baseline | None,
+    raw: Path,
+    config: ValidateConfig,
+    ports: Ports,
+) -> Drift:
+    """Compare the images added since the champion's version with that version."""
+    if baseline is None:
+        return Drift(
+            note="there is no champion whose data these could be compared with", figures=()
         )
-    lines.append(
-        "mend the images or their labels with `fgpipe data`, or the bounds under `validate` in "
-        "params.yaml; then run the same command again"
+    champion = f"champion version {baseline.version}"
+    bundle = ports.registry.fetch_bundle(baseline)
+    if PROFILE_FILE not in open_bundle(bundle).files:
+        note = f"the bundle of {champion} has no profile of its data; the next one will"
+        return Drift(note=note, figures=())
+    then = DataProfile.load(bundle / PROFILE_FILE)
+    added = images[images["batch"] > then.last_batch]
+    since = added if len(added) else images
+    figures = drift_figures(since, then=then)
+    note = f"{len(added):,} images were added since the {then.n_images:,} of {champion}"
+    if not len(added):
+        return Drift(note=f"{note}; all of today's are compared with them", figures=figures)
+    if suite.asks_for_embeddings and config.drift_sample:
+        embedder = create_embedder(None)
+        if then.sample is None or embedder is None or embedder.name != then.sample.embedder:
+            return Drift(
+                note=f"{note}; their looks are not compared, since not both are embedded alike",
+                figures=figures,
+            )
+        figure = embedding_drift(
+            added,
+            then=then.sample,
+            raw=raw,
+            embedder=embedder,
+            n_sample=config.drift_sample,
+            seed=config.seed,
+        )
+        if figure is None:
+            return Drift(note=f"{note}; too few to compare their looks", figures=figures)
+        figures += (figure,)
+    return Drift(note=note, figures=figures)
+
+
+def _check_all(
+    checker: Checker, tables: dict[TableName, pd.DataFrame], suite: tuple[Expectation, ...]
+) -> Results:
+    """What each expectation found, in the suite's order, one look at each table."""
+    found: dict[str, ExpectationResult] = {}
+    for name in TABLE_NAMES:
+        about = [expectation for expectation in suite if expectation.table == name]
+        if about:
+            results = checker.check(tables[name], about)
+            found |= {result.name: result for result in results}
+    return tuple(found[expectation.name] for expectation in suite)
+
+
+def _all_columns_there(table: pd.DataFrame, expectations: Suite) -> None:
+    """Attributes are known only with the data."""
+    for expectation in expectations.expectations:
+        column = str(expectation.arguments["column"])
+        if column.startswith("attribute_") and column not in table.columns:
+            there = [str(name) for name in table.columns if str(name).startswith("attribute_")]
+            raise ConfigError(
+                f"data/expectations.yaml: {expectation.name} is about column {column}, which "
+                f"labels.csv does not give; it gives {', '.join(there) or 'no attribute'}"
+            )
+
+
+def _refusal(refused: list[ExpectationResult], *, report: Path) -> str:
+    folder = Path(*report.parts[-4:])
+    return "\n".join(
+        [
+            f"the data in data/raw do not meet {len(refused)} expectation(s):",
+            *(f"  {_line(result)}" for result in refused),
+            f"look at {folder}; mend the images or their labels with `fgpipe data`,",
+            "or the bounds in data/expectations.yaml; then run the same command again",
+        ]
     )
-    return "\n".join(lines)
+
+
+def _line(result: ExpectationResult) -> str:
+    examples = "; ".join(_shortened(example) for example in result.examples)
+    rows = {"images": "image(s)", "classes": "class(es)", "groups": "group(s)"}
+    what = f" for {result.n_unexpected:,} {rows[result.table]}" if result.table in rows else ""
+    return f"{result.name}: {result.description}; not so{what} ({examples})"
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= N_CHARACTERS else text[: N_CHARACTERS - 3] + "..."
 
 
-def _in_full(suite: tuple[Expectation, ...], results: tuple[ExpectationResult, ...]) -> bytes:
+def _in_full(suite: tuple[Expectation, ...], results: Results) -> bytes:
     content = [
         {**result.model_dump(), "kind": expectation.kind, "arguments": expectation.arguments}
         for expectation, result in zip(suite, results, strict=True)

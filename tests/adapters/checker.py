@@ -22,27 +22,29 @@ class FakeChecker:
 
 
 def _result(table: pd.DataFrame, expectation: Expectation) -> ExpectationResult:
-    n_unexpected, examples = _unexpected(table, expectation)
+    n_unexpected, examples, offenders = _unexpected(table, expectation)
     return ExpectationResult(
         name=expectation.name,
         description=expectation.description,
-        passed=n_unexpected == 0,
+        table=expectation.table,
+        verdict="pass" if n_unexpected == 0 else expectation.severity,
         n_unexpected=n_unexpected,
         examples=tuple(dict.fromkeys(examples))[:5],
+        offenders=tuple(dict.fromkeys(offenders))[:12],
     )
 
 
-def _unexpected(table: pd.DataFrame, expectation: Expectation) -> tuple[int, list[str]]:
+def _unexpected(table: pd.DataFrame, expectation: Expectation) -> tuple[int, list[str], list[str]]:
     arguments = dict(expectation.arguments)
     if expectation.kind == "expect_table_columns_to_match_set":
         missing = [name for name in arguments["column_set"] if name not in table.columns]
-        return (1, [f"missing {', '.join(missing)}"]) if missing else (0, [])
+        return (1, [f"missing {', '.join(missing)}"], []) if missing else (0, [], [])
     column = table[arguments["column"]].dropna()
     match expectation.kind:
         case "expect_column_unique_value_count_to_be_between":
             n_values = column.nunique()
             is_few = n_values < arguments["min_value"]
-            return (1, [f"there are {n_values}"]) if is_few else (0, [])
+            return (1, [f"there are {n_values}"], []) if is_few else (0, [], [])
         case "expect_column_values_to_be_unique":
             wrong = column.duplicated(keep=False)
         case "expect_column_values_to_be_in_set":
@@ -58,6 +60,6 @@ def _unexpected(table: pd.DataFrame, expectation: Expectation) -> tuple[int, lis
     values = column[wrong.astype(bool)]
     texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
     if arguments["column"] == expectation.named_by:
-        return len(values), texts
-    names = table.loc[values.index, expectation.named_by]
-    return len(values), [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
+        return len(values), texts, texts
+    names = table.loc[values.index, expectation.named_by].tolist()
+    return len(values), [f"{n}: {text}" for n, text in zip(names, texts, strict=True)], names

@@ -1,12 +1,13 @@
 """The registry in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fgpipe.errors import NotReadyError
-from fgpipe.ports import ModelVersion
+from fgpipe.ports import ModelVersion, SeenBy
 from fgpipe.records import Baseline
+from fgpipe.serving.seen import SEEN_FILE, Seen
 
 
 class FakeRegistry:
@@ -48,6 +49,18 @@ class FakeRegistry:
         if former not in {None, version}:
             self.aliases["previous"] = former
         self.aliases["champion"] = version
+
+    def trained_on(self, sha256s: Collection[str]) -> tuple[SeenBy, ...]:
+        found = []
+        for version, bundle in self.bundles.items():
+            n_images: int | None = None
+            if (bundle / SEEN_FILE).exists():
+                n_images = len(Seen.load(bundle / SEEN_FILE).hashes.intersection(sha256s))
+            aliases = sorted(name for name, to in self.aliases.items() if to == version)
+            if n_images != 0:
+                seen = SeenBy(version=version, aliases=tuple(aliases), n_images=n_images)
+                found.append(seen)
+        return tuple(found)
 
     def fetch_bundle(self, baseline: Baseline) -> Path:
         version = self.versions.get(baseline.version)

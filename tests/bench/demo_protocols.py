@@ -42,6 +42,7 @@ def evaluate(manifest: dict[str, object], *, folder: Path, train: dict[str, obje
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "raw").symlink_to(ROOT / "data" / "raw")
     (folder / "data" / "baseline.json").write_text("null\n")
+    shutil.copy(ROOT / "data" / "expectations.yaml", folder / "data")
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copy(ROOT / "dvc.yaml", folder)
     environment = {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}

@@ -26,8 +26,20 @@ HEAVY = (
 )
 
 COMMANDS = {
+    "data add": {"path", "kind", "new_classes"},
     "data fetch": {"name"},
-    "data import": {"folder"},
+    "data label-errors": {"top"},
+    "data show": {"per_class", "folder"},
+    "data profile": {"force"},
+    "data docs": {"folder"},
+    "data import": {"path", "kind"},
+    "data pull": set(),
+    "data push": set(),
+    "data relabel": {"file", "new_classes"},
+    "data remote": {"url", "endpoint_url"},
+    "data remove": {"names", "file"},
+    "data sources": set(),
+    "data status": set(),
     "init": {"folder"},
     "promote": set(),
     "run": set(),

@@ -4,11 +4,17 @@ import typing
 from pathlib import Path
 
 from fgpipe import config
+from fgpipe.images.expectations_file import Suite
 from fgpipe.pipeline import STAGES, stage_named
 from fgpipe.ports import Ports
 from fgpipe.records import Baseline, Stored
 
-GIVEN = {"raw": Path, "baseline": Baseline | None, "candidate": Path}
+GIVEN = {
+    "raw": Path,
+    "expectations": Suite,
+    "baseline": Baseline | None,
+    "candidate": Path,
+}
 
 
 def test_stage_functions_take_exactly_what_they_are_declared_to_read() -> None:
@@ -29,7 +35,7 @@ def test_stage_functions_take_exactly_what_they_are_declared_to_read() -> None:
 
 
 def test_a_stage_reads_only_what_stands_before_it() -> None:
-    before = {"raw", "baseline"}
+    before = {"raw", "expectations", "baseline"}
     for stage in STAGES:
         assert set(stage.reads) <= before, stage.name
         before |= {stage.name, *stage.folders}

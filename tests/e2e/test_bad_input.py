@@ -1,5 +1,6 @@
 """What a new user does wrong: one clear message, exit code 2, nothing half-written."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -66,16 +67,19 @@ def empty_file(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("flaw", [text_named_png, truncated_jpeg, empty_file])
-def test_an_image_that_is_none_is_named_and_nothing_is_imported(
+def test_a_class_of_images_that_are_none_is_named_and_nothing_is_imported(
     empty_project: Path, tmp_path: Path, flaw: Callable[[Path], str]
 ) -> None:
     folder = write_class_folders(tmp_path / "photos")
+    shutil.rmtree(folder / "amber_disc")
+    (folder / "amber_disc").mkdir()
     name = flaw(folder)
 
     message = complain("data", "import", str(folder), root=empty_project)
 
     assert name in message
-    assert sorted(path.name for path in (empty_project / "data").iterdir()) == ["baseline.json"]
+    left = sorted(path.name for path in (empty_project / "data").iterdir())
+    assert left == ["baseline.json", "expectations.yaml"]
 
 
 def test_an_empty_folder_and_one_that_is_not_there(empty_project: Path, tmp_path: Path) -> None:
@@ -107,6 +111,7 @@ def test_a_class_with_one_image_is_refused_by_the_suite(project: Path) -> None:
 
     assert "lonely" in message
     assert not (project / "data" / "02_validate" / "record.json").exists()
+    assert "lonely" in (project / "data" / "02_validate" / "payload" / "report.html").read_text()
 
 
 def write_labels(raw: Path, *, extra: str) -> None:

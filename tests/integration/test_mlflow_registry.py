@@ -227,3 +227,35 @@ def test_connecting_leaves_the_environment_as_it_was(
 
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert (tmp_path / "other" / "mlflow.db").exists()
+
+
+def test_versions_that_saw_an_image_are_found_whatever_is_kept_here(
+    registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    for number, rows in enumerate((["a,g,train"], ["b,g,train", "c,h,train"], ["a,g,train"])):
+        seen = tmp_path / str(number) / PAYLOAD / "seen.csv"
+        seen.parent.mkdir(parents=True)
+        bundle = write_packaged(tmp_path / str(number), weights=str(number))
+        seen.write_text("\n".join(["sha256,group,split", *rows]) + "\n")
+        registry.register(
+            seen.parent,
+            bundle_sha256=bundle.bundle_sha256,
+            train_sha256=bundle.train_sha256,
+            tags={},
+        )
+    registry.promote(3)
+
+    found = registry.trained_on({"a", "c", "x"})
+
+    assert [(each.version, each.n_images, each.aliases) for each in found] == [
+        (1, 1, ()),
+        (2, 1, ()),
+        (3, 1, ("champion",)),
+    ]
+    assert [each.version for each in registry.trained_on({"c"})] == [2]
+    assert registry.trained_on({"x"}) == ()
+
+
+def test_asking_who_saw_an_image_makes_no_store(tmp_path: Path) -> None:
+    assert MlflowRegistry(tmp_path).trained_on({"a"}) == ()
+    assert list(tmp_path.iterdir()) == []

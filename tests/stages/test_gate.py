@@ -111,6 +111,16 @@ def test_data_without_parents_are_not_held_to_the_coarse_floor() -> None:
     assert sorted(decision.test) == ["calibration_error", "log_loss", "macro_recall", "top1"]
 
 
+@pytest.mark.parametrize("protocol", ["stable", "given"])
+def test_a_protocol_that_keeps_groups_in_one_split_passes(protocol: str) -> None:
+    evaluated = evaluation(protocol=protocol, candidate=model_scores(top1=1.0))
+
+    decision = judge(evaluated)
+
+    assert decision.verdict == "passed"
+    assert f"protocol is {protocol}" in decision.checks[0].reason
+
+
 @pytest.mark.parametrize("protocol", ["random", "fold"])
 def test_a_protocol_for_comparisons_is_rejected_however_good_the_figures(protocol: str) -> None:
     evaluated = evaluation(protocol=protocol, candidate=model_scores(top1=1.0))

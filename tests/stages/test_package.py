@@ -38,6 +38,7 @@ def test_the_bundle_holds_what_serving_needs_and_the_record_names_it(
         "calibration.json",
         "seen.csv",
         "probe.json",
+        "profile.json",
         "README.md",
     }
     assert record.files == {name: file_sha256(folder / name) for name in files}

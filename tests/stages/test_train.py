@@ -28,6 +28,7 @@ FILES = {
     "transform.json",
     "labels.json",
     "seen.csv",
+    "data.csv",
     "curves.csv",
 }
 
@@ -57,6 +58,9 @@ def test_it_leaves_all_that_evaluation_and_bundle_need(ready: Path) -> None:
     table = read_table(ready / "data" / "01_manifest" / "payload")
     expected = table[table["split"].isin(["train", "validation"])]
     assert {row["sha256"] for row in seen} == set(expected["sha256"])
+    with (payload / "data.csv").open() as file:
+        rows = [(row["sha256"], row["label"]) for row in csv.DictReader(file)]
+    assert rows == list(zip(table["sha256"], table["label"], strict=True))
     assert not any((ready / ".fgpipe" / "checkpoints").iterdir())
 
 

@@ -53,6 +53,8 @@ def _paths(read: str) -> list[str]:
             return ["data/raw"]
         case "baseline":
             return ["data/baseline.json"]
+        case "expectations":
+            return ["data/expectations.yaml"]
         case "candidate":
             return [f"{stage_named('evaluate').folder.as_posix()}/candidate"]
         case _:

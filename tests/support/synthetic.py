@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.sources.source import Source, SourceImage
 from fgpipe.intake.importing import import_source
 from fgpipe.intake.reporting import ImportReport
@@ -103,7 +104,12 @@ def write_world(
                             attributes={"light": light_of(group)},
                         )
                     )
-        return import_source(Source(name="synthetic", images=tuple(images)), raw=raw)
+        return import_source(
+            Source(name="synthetic", images=tuple(images)),
+            raw=raw,
+            cache=MeasureCache(None),
+            embedder=None,
+        )
 
 
 def write_class_folders(folder: Path, *, n_images_per_label: int = 4, seed: int = 0) -> Path:

@@ -7,20 +7,60 @@ from pathlib import Path
 import pandas as pd
 
 from fgpipe.config import ValidateConfig
+from fgpipe.images.expectations_file import parse_suite
 from fgpipe.images.table import TABLE_NAME
 from fgpipe.records import SPLITS, LabelCount, Manifest, Protocol, Stored
 
-BOUNDS = ValidateConfig(
-    min_images_per_class=10,
-    min_images_per_class_and_split=2,
-    max_imbalance=2,
-    min_side_px=32,
-    max_side_px=1000,
-    max_aspect_ratio=3,
-    min_brightness=0.02,
-    max_brightness=0.98,
-    min_contrast=0.01,
-)
+CONFIG = ValidateConfig(refuse_on="refuse", drift_sample=0, seed=0)
+SUITE_TEXT = """\
+schema_version: 1
+expectations:
+  - {name: width, meaning: of a good width, check: width, min: 32, max: 1000, severity: refuse}
+  - {name: height, meaning: of a good height, check: height, min: 32, max: 1000, severity: refuse}
+  - {name: aspect_ratio, meaning: no strip, check: aspect_ratio, max: 3, severity: refuse}
+  - {name: channels, meaning: grey or colour,
+      check: channels, values: [1, 2, 3, 4], severity: refuse}
+  - {name: brightness, meaning: neither, check: brightness, min: 0.02, max: 0.98, severity: refuse}
+  - {name: contrast, meaning: not flat, check: contrast, min: 0.01, severity: refuse}
+  - {name: sharpness, meaning: not blurred, check: sharpness, min: 2, severity: refuse}
+  - {name: width_px_outliers, meaning: no odd one,
+      check: outliers, column: width_px, max: 8, severity: warn}
+  - {name: brightness_outliers, meaning: no odd one,
+      check: outliers, column: brightness, max: 8, severity: warn}
+  - {name: contrast_outliers, meaning: no odd one,
+      check: outliers, column: contrast, max: 8, severity: warn}
+  - {name: sharpness_outliers, meaning: no odd one,
+      check: outliers, column: sharpness, max: 8, severity: warn}
+  - {name: label_set, meaning: the classes known,
+      check: labels, values: [crack, fine, stain], severity: warn}
+  - {name: images_per_class, meaning: enough of each,
+      check: images_per_class, min: 10, severity: refuse}
+  - {name: images_per_class_in_train, meaning: enough in train,
+      check: images_per_class, split: train, min: 2, severity: refuse}
+  - {name: images_per_class_in_validation, meaning: enough in validation,
+      check: images_per_class, split: validation, min: 2, severity: refuse}
+  - {name: images_per_class_in_calibration, meaning: enough in calibration,
+      check: images_per_class, split: calibration, min: 2, severity: refuse}
+  - {name: images_per_class_in_test, meaning: enough in test,
+      check: images_per_class, split: test, min: 2, severity: refuse}
+  - {name: imbalance, meaning: none too frequent, check: imbalance, max: 2, severity: refuse}
+  - {name: quarantined, meaning: few are bad, check: quarantined, max: 0.1, severity: warn}
+  - {name: labels_drift, meaning: classes as before,
+      check: drift, feature: labels, max: 0.25, severity: warn}
+  - {name: brightness_drift, meaning: light as before,
+      check: drift, feature: brightness, max: 0.25, severity: warn}
+  - {name: embeddings_drift, meaning: looks as before,
+      check: drift, feature: embeddings, max: 0.8, severity: warn}
+  - name: files_small
+    meaning: files are small
+    severity: warn
+    expect: expect_column_values_to_be_between
+    column: n_bytes
+    arguments: {max_value: 9000}
+"""
+SUITE = parse_suite(SUITE_TEXT, name="expectations.yaml")
+MANIFEST_ONLY = frozenset({"quarantined", "labels_drift", "brightness_drift", "embeddings_drift"})
+"""Expectations that no manifest's table alone can break."""
 LABELS = ("crack", "fine", "stain")
 
 
@@ -40,7 +80,9 @@ def sound_table() -> pd.DataFrame:
                     "target": LABELS.index(label),
                     "parent": "good" if label == "fine" else "bad",
                     "group": f"group{group}",
+                    "batch": 1,
                     "split": SPLITS[group // 2],
+                    "box": None,
                     "sha256": digest,
                     "phash": digest[-16:],
                     "width_px": 300,
@@ -49,6 +91,7 @@ def sound_table() -> pd.DataFrame:
                     "n_bytes": 5000,
                     "brightness": 0.4,
                     "contrast": 0.2,
+                    "sharpness": 40.0,
                     "attribute_camera": "a",
                 }
             )
@@ -64,6 +107,7 @@ def stored_manifest(
         protocol=protocol,
         n_images=len(table),
         n_groups=8,
+        n_quarantined=0,
         labels=tuple(
             LabelCount(label=label, parent=None, n_images=dict.fromkeys(SPLITS, 4))
             for label in LABELS
@@ -79,6 +123,23 @@ def with_value(row: int, column: str, value: object) -> pd.DataFrame:
     table = sound_table()
     table.loc[row, column] = value
     return table
+
+
+def with_spread(column: str, *, odd: float) -> pd.DataFrame:
+    """A column whose values lie around those of a sound table, and the first far off."""
+    table = sound_table()
+    spread = [1 + 0.05 * (row % 5 - 2) for row in range(len(table))]
+    table[column] = table[column] * spread
+    if column == "width_px":
+        table[column] = table[column].round().astype(int)
+    table.loc[0, column] = odd
+    return table
+
+
+def with_label(label: str, other: str) -> pd.DataFrame:
+    """A class under another name."""
+    table = sound_table()
+    return table.assign(label=table["label"].replace(label, other))
 
 
 def with_sides(*, width_px: int, height_px: int) -> pd.DataFrame:
@@ -119,6 +180,12 @@ def _with_a_label_too_frequent() -> pd.DataFrame:
     more["sha256"] = [hashlib.sha256(path.encode()).hexdigest() for path in more["path"]]
     return pd.concat([table, more], ignore_index=True)
 
+
+IMPLIED = {
+    "label_not_blank": {"label_set"},
+    "at_least_two_labels": {"label_set"},
+}
+"""What cannot but break along with an expectation."""
 
 FLAWS: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
     "a column is gone": (
@@ -256,6 +323,30 @@ FLAWS: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
         "images_per_class_in_test",
         lambda: without_some("crack", keep={"test": 0}),
         "crack: 0",
+    ),
+    "an image is blurred": (
+        "sharpness",
+        lambda: with_value(0, "sharpness", 1.5),
+        "images/crack00.png: 1.5",
+    ),
+    **{
+        f"an image's {column} is far from the others'": (
+            f"{column}_outliers",
+            lambda column=column, value=value: with_spread(column, odd=value),
+            "images/crack00.png: ",
+        )
+        for column, value in (
+            ("width_px", 520),
+            ("brightness", 0.8),
+            ("contrast", 0.4),
+            ("sharpness", 90.0),
+        )
+    },
+    "a class is new": ("label_set", lambda: with_label("fine", "scratch"), "scratch: new"),
+    "a file is large": (
+        "files_small",
+        lambda: with_value(5, "n_bytes", 10_000),
+        "images/crack05.png: 10000",
     ),
     "a class is too frequent": ("imbalance", _with_a_label_too_frequent, "crack: 2.667"),
     "a group is in two splits": (

@@ -45,7 +45,9 @@ FRACTIONS = {"train": 0.5, "validation": 0.1, "calibration": 0.2, "test": 0.2}
 
 
 EVALUATE = EvaluateConfig(precision="f32", n_bootstrap=100, confidence_level=0.9, n_bins=5, seed=0)
-PACKAGE = PackageConfig(name="tiny", description="Tells marks apart.", license="CC0-1.0")
+PACKAGE = PackageConfig(
+    name="tiny", description="Tells marks apart.", license="CC0-1.0", profile_sample=0
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +218,14 @@ def tiny_graph(weights: np.ndarray, bias: np.ndarray, *, cell_px: int = CELL_PX)
 
 def tiny_manifest(raw: Path, out: Path, *, protocol: Protocol = "stable") -> Stored[Manifest]:
     """The real manifest stage over ``raw``."""
-    config = ManifestConfig(protocol=protocol, fractions=FRACTIONS, seed=0, n_folds=4, fold=0)
+    config = ManifestConfig(
+        protocol=protocol,
+        fractions=FRACTIONS,
+        seed=0,
+        n_folds=4,
+        fold=0,
+        max_quarantined_fraction=0.05,
+    )
     (out / "payload").mkdir(parents=True)
     record = manifest(raw=raw, config=config, out=out, ports=fake_ports(out))
     return Stored(record=record, payload=out / "payload")

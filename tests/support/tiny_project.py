@@ -56,6 +56,7 @@ def make_tiny_project(root: Path) -> Path:
     (root / "data" / "raw").mkdir(parents=True)
     (root / "data" / "raw" / "labels.csv").write_text("path,label\nimages/a.png,a\n")
     (root / "data" / "baseline.json").write_text("null\n")
+    (root / "data" / "expectations.yaml").write_text("schema_version: 1\nexpectations: []\n")
     (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (root / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
     (root / ".gitignore").write_text("/ran.txt\n/.fgpipe/\n/mlflow.db*\n/mlartifacts/\n")
@@ -129,7 +130,9 @@ def run(name: str, *, root: Path) -> None:
 def _record(name: str, *, params: dict[str, dict[str, object]], root: Path) -> Record:
     makers: dict[str, Callable[[], Record]] = {
         "manifest": manifest,
-        "validate": lambda: Validation(manifest_sha256="m", expectations=()),
+        "validate": lambda: Validation(
+            manifest_sha256="m", verdict="pass", expectations=(), drift_note="none", drift=()
+        ),
         "preprocess": preprocessed,
         "train": lambda: trained(head=_head(params["train"])),
         "evaluate": lambda: evaluation(load_record(TrainedModel, root=root)),
@@ -159,7 +162,13 @@ def manifest() -> Manifest:
     counts = {"train": 3, "validation": 1, "calibration": 1, "test": 1}
     labels = tuple(LabelCount(label=label, parent=None, n_images=counts) for label in "ab")
     return Manifest(
-        protocol="stable", n_images=12, n_groups=8, labels=labels, attributes={}, table_sha256="t"
+        protocol="stable",
+        n_images=12,
+        n_groups=8,
+        n_quarantined=0,
+        labels=labels,
+        attributes={},
+        table_sha256="t",
     )
 
 

@@ -102,10 +102,16 @@ def test_a_section_that_is_missing_is_named(section: str, tmp_path: Path) -> Non
         ("manifest", "protocol", "grouped"),
         ("manifest", "seed", -1),
         ("manifest", "n_folds", 1),
-        ("validate", "max_imbalance", 0.5),
-        ("validate", "min_images_per_class", 0),
+        ("validate", "refuse_on", "pass"),
+        ("validate", "drift_sample", -1),
+        ("package", "profile_sample", 1_000_000),
         ("preprocess", "image_size_px", 8),
         ("preprocess", "color_space", "cmyk"),
+        ("preprocess", "resize", "crop"),
+        ("preprocess", "box_margin", -0.1),
+        ("preprocess", "contrast", "gamma"),
+        ("preprocess", "clahe_clip_limit", 0.5),
+        ("preprocess", "clahe_grid", 0),
         ("train", "head", "transformer"),
         ("train", "backbone", ""),
         ("train", "learning_rate", 0),
@@ -155,6 +161,34 @@ def test_values_that_do_not_go_together_are_refused_with_their_numbers(
 
     assert explanation in text
     assert "manifest" in text
+
+
+def test_tiles_that_are_too_small_are_refused_with_what_is_possible(tmp_path: Path) -> None:
+    content = shipped()
+    content["preprocess"] |= {"contrast": "clahe", "clahe_grid": 29}
+
+    text = refusal(written(content, tmp_path))
+
+    assert "  preprocess: clahe_grid (29) must be at most 28" in text
+    content["preprocess"]["contrast"] = "none"
+    assert load_params(written(content, tmp_path)).preprocess.clahe_grid == 29
+
+
+@pytest.mark.parametrize("color_space", ["hsv", "lab", "ycrcb"])
+def test_an_augmentation_that_would_change_hues_is_refused(
+    color_space: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["preprocess"]["color_space"] = color_space
+    content["train"]["augment"] = "square"
+
+    text = refusal(written(content, tmp_path))
+
+    assert "train.augment (square)" in text
+    assert f"preprocess.color_space ({color_space})" in text
+    assert len(text) < 400
+    content["train"]["augment"] = "flips"
+    assert load_params(written(content, tmp_path)).preprocess.color_space == color_space
 
 
 def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:

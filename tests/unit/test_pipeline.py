@@ -62,3 +62,12 @@ def test_no_data_tells_how_to_bring_some(project: Path) -> None:
 def test_a_stage_that_is_none_is_told_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"'trian'; there are manifest, .*package"):
         stage_named("trian")
+
+
+def test_a_change_of_the_data_that_was_cut_short_stops_a_stage(project: Path) -> None:
+    ready = project / "data" / ".raw.ready"
+    ready.mkdir()
+    (ready / "plan.json").write_text("{}")
+
+    with pytest.raises(NotReadyError, match="`fgpipe data status` completes it"):
+        run_stage("manifest", root=project, ports=fake_ports(project))

@@ -29,6 +29,7 @@ def manifest(**changes: object) -> Manifest:
         "protocol": "stable",
         "n_images": 6,
         "n_groups": 3,
+        "n_quarantined": 0,
         "labels": (
             LabelCount(label="crack", parent="bad", n_images={"train": 3, "test": 1}),
             LabelCount(label="größer", parent=None, n_images={"train": 2}),

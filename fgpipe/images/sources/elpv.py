@@ -16,6 +16,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from fgpipe.errors import DataError, UnavailableError
+from fgpipe.images.sources.gathering import gather
 from fgpipe.images.sources.source import Source, SourceImage
 
 LABELS = {
@@ -35,25 +36,51 @@ MIN_CELLS, MAX_CELLS = 48, 72
 LICENCE = "CC BY-NC-SA 4.0 (non-commercial; also what is trained on it)"
 
 
-def elpv() -> Source:
-    """The images of the installed package ``elpv-dataset``.
+def elpv(data: Path | None = None) -> Source:
+    """The images of the package ``elpv-dataset``.
+
+    Args:
+        data: Its folder ``data``; the installed one's by default.
 
     Raises:
         UnavailableError: If the package is not installed.
         DataError: If it does not hold what is known of it.
+    """
+    data = data or installed()
+    return gather(
+        "elpv",
+        images_of(data),
+        within=data,
+        licence=LICENCE,
+        note="groups are solar modules, reconstructed from the order of the cells",
+    )
+
+
+def installed() -> Path:
+    """The folder ``data`` of the installed package.
+
+    Raises:
+        UnavailableError: If it is not installed.
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
         raise UnavailableError(
             "the package elpv-dataset is not installed; `pip install 'fgpipe[demo]'` brings it"
         )
-    data = Path(spec.origin).parent / "data"
-    return Source(
-        name="elpv",
-        images=images_of(data),
-        licence=LICENCE,
-        note="groups are solar modules, reconstructed from the order of the cells",
-    )
+    return Path(spec.origin).parent / "data"
+
+
+def find(path: Path) -> Path | None:
+    """Where its ``labels.csv``, which separates by spaces, is at or in a path."""
+    for place in (path, path / "data", path / "elpv_dataset" / "data"):
+        try:
+            with (place / "labels.csv").open(encoding="utf-8") as file:
+                first = file.readline(200).split()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if len(first) == 3 and first[2] in ("mono", "poly"):
+            return place
+    return None
 
 
 def images_of(data: Path) -> tuple[SourceImage, ...]:

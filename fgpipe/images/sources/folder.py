@@ -1,52 +1,84 @@
-"""A folder of class folders: ``FOLDER/<label>/**/image``."""
+"""A folder of class folders: ``FOLDER/[train|val|test/]<label>/**/image``."""
 
 from pathlib import Path
 
 from fgpipe.errors import DataError
 from fgpipe.images.files import EXTENSIONS, list_images
+from fgpipe.images.sources.gathering import SPLIT_NAMES, gather
 from fgpipe.images.sources.source import Source, SourceImage
+from fgpipe.records import Split
 
 
 def class_folders(folder: Path) -> Source:
     """The images of a folder that has one folder a class, named by it.
 
-    Hidden files and folders, and files whose extension is not an image's, are passed over.
+    Where every folder in it is called like a split (train, val, test ...), the class folders
+    are below those, and say so. Hidden files and folders, and files whose extension is not an
+    image's, are passed over.
 
     Args:
         folder: The folder of class folders.
 
     Raises:
-        DataError: If it does not exist, has fewer than two class folders, has one without
-            images, or has images beside its class folders.
+        DataError: If it does not exist, has no class folders, has one without images, or has
+            images beside its class folders.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name one that holds a folder for each class")
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    labels = [entry.name for entry in entries if entry.is_dir()]
-    loose = [entry.name for entry in entries if entry.suffix.lower() in EXTENSIONS]
-    if not labels:
-        raise DataError(f"{folder} holds no class folders; put images in {folder}/<class>/")
+    names = folder_names(folder)
+    if names and all(name.lower() in SPLIT_NAMES for name in names):
+        _refuse_loose(folder)
+        images = [
+            image
+            for name in names
+            for image in _of_one_split(folder, name, split=SPLIT_NAMES[name.lower()])
+        ]
+    else:
+        images = _of_one_split(folder, "", split=None)
+    return gather(str(folder), images, seen=True)
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Folders right below, but for hidden ones."""
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+
+
+def _refuse_loose(folder: Path) -> None:
+    loose = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in EXTENSIONS and not entry.name.startswith(".")
+    )
     if loose:
         raise DataError(
             f"{folder} holds images outside its class folders, {loose[0]} first "
             f"({len(loose)} in all); move each into the folder of its class"
         )
-    if len(labels) == 1:
-        raise DataError(
-            f"{folder} holds one class only, {labels[0]}; a classifier needs at least two"
-        )
+
+
+def _of_one_split(folder: Path, name: str, *, split: Split | None) -> list[SourceImage]:
+    place = folder / name if name else folder
+    labels = folder_names(place)
+    if not labels:
+        raise DataError(f"{place} holds no class folders; put images in {place}/<class>/")
+    _refuse_loose(place)
     images = []
     for label in labels:
-        files = list_images(folder / label)
+        files = list_images(place / label)
         if not files:
             raise DataError(
-                f"{folder / label} holds no images ({' '.join(sorted(EXTENSIONS))}); "
+                f"{place / label} holds no images ({' '.join(sorted(EXTENSIONS))}); "
                 "add some, or remove the folder"
             )
         images += [
             SourceImage(
-                file=file, path=f"images/{file.relative_to(folder).as_posix()}", label=label
+                file=file,
+                path=f"images/{file.relative_to(folder).as_posix()}",
+                label=label,
+                split=split,
             )
             for file in files
         ]
-    return Source(name=str(folder), images=tuple(sorted(images, key=lambda image: image.path)))
+    return images

@@ -144,8 +144,10 @@ class Answering(BaseHTTPRequestHandler):
     answer: ClassVar[dict[str, object]]
     status: ClassVar[int] = 200
 
+    bodies: ClassVar[list[bytes]] = []
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
         content = json.dumps(self.answer).encode()
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(content)))
@@ -156,9 +158,9 @@ class Answering(BaseHTTPRequestHandler):
         pass
 
 
-def probed_bundle(folder: Path) -> str:
+def probed_bundle(folder: Path, *, box: str | None = None) -> str:
     (folder / "a.png").write_bytes(b"an image")
-    image = ProbeImage(file="a.png", sha256="0" * 64, probabilities=(0.7, 0.3))
+    image = ProbeImage(file="a.png", sha256="0" * 64, probabilities=(0.7, 0.3), box=box)
     Probe(images=(image,)).save(folder / PROBE_FILE)
     facts = {
         "name": "tiny", "description": "", "license": "", "train_sha256": "t", "parents": {},
@@ -206,3 +208,27 @@ def test_answers_over_http_are_held_to_the_probe(
             ask_probe(url, tmp_path)
 
         server.shutdown()
+
+
+@pytest.mark.parametrize("box", ["3 4 50 60", None])
+def test_a_probes_box_goes_along(tmp_path: Path, box: str | None) -> None:
+    found = probed_bundle(tmp_path, box=box)
+
+    class Service(Answering):
+        bodies: ClassVar[list[bytes]] = []
+        answer: ClassVar[dict[str, object]] = {
+            "label": "a",
+            "probability": 0.7,
+            "alternatives": [{"label": "b", "probability": 0.3}],
+            "bundle": {"name": "tiny", "sha256": found},
+        }
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        ask_probe(f"http://127.0.0.1:{server.server_port}", tmp_path)
+
+        server.shutdown()
+    [body] = Service.bodies
+    assert (b'name="box"' in body) == (box is not None)
+    assert (b"3 4 50 60" in body) == (box is not None)

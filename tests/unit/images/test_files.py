@@ -2,18 +2,30 @@
 
 import hashlib
 import io
+import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
+from sklearn.datasets import load_sample_image
 
 from fgpipe.errors import DataError
-from fgpipe.images.files import list_images, listed, measure, measure_all, read_image, thumbnails
+from fgpipe.images.files import (
+    MEASURES_VERSION,
+    all_usable,
+    list_images,
+    list_names,
+    listed,
+    measure,
+    measure_all,
+    read_image,
+)
 from tests.support.synthetic import LABELS, Flaw, draw, encoded, flawed
 
 FLAWS: tuple[Flaw, ...] = (
@@ -25,6 +37,8 @@ FLAWS: tuple[Flaw, ...] = (
     "flipped_png",
 )
 PIXELS = draw(LABELS[0], group=0)
+PHOTO = Image.fromarray(load_sample_image("china.jpg")[:400, 100:500])
+GOLDEN = ("f00f4f3434c3d3cc", 0.676866, 0.135993, 150.072)
 
 
 def saved(image: Image.Image, format_: str, **options: object) -> bytes:
@@ -245,9 +259,76 @@ def test_measuring_many_keeps_their_order(tmp_path: Path) -> None:
     for i, name in enumerate(names):
         Image.new("L", (10, 10 + i)).save(tmp_path / name)
 
-    measures = measure_all(tmp_path, names[::-1], description="x", way_out="y")
+    measures = all_usable(measure_all(tmp_path, names[::-1], description="x"), way_out="y")
 
     assert [each.height_px for each in measures] == [18, 17, 16, 15, 14, 13, 12, 11, 10]
+
+
+def test_measuring_more_than_a_threads_share_gives_what_one_by_one_gives(tmp_path: Path) -> None:
+    names = [f"{i}.jpg" for i in range(75)]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(encoded("JPEG", size_px=30 + i))
+    (tmp_path / "30.jpg").write_bytes(b"")
+
+    results = measure_all(tmp_path, names, description="x")
+
+    assert str(results[30]) == "30.jpg: empty file"
+    for position, (name, result) in enumerate(zip(names, results, strict=True)):
+        if position != 30:
+            assert result == measure(tmp_path / name)
+
+
+def test_contents_that_are_known_are_not_decoded(tmp_path: Path) -> None:
+    content = encoded("PNG")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(content)
+    marked = replace(measure(tmp_path / "a.png"), brightness=0.123)
+
+    known = {hashlib.sha256(content).hexdigest(): marked}
+
+    assert measure_all(tmp_path, ["a.png", "b.png"], description="x", known=known) == [marked] * 2
+
+
+def test_a_blurred_image_is_less_sharp_whatever_its_size(tmp_path: Path) -> None:
+    sharpness = {}
+    for size in (200, 600, 1500):
+        crisp = PHOTO.resize((size, size), Image.Resampling.LANCZOS)
+        for blur in (0.0, 0.02, 0.04):
+            path = tmp_path / "a.jpg"
+            crisp.filter(ImageFilter.GaussianBlur(blur * size)).save(path, quality=90)
+            sharpness[size, blur] = measure(path).sharpness
+
+    for size in (200, 600, 1500):
+        assert sharpness[size, 0] > 4 * sharpness[size, 0.02] > 16 * sharpness[size, 0.04]
+        assert sharpness[size, 0] == pytest.approx(sharpness[600, 0], rel=0.3)
+    assert min(s for (_, blur), s in sharpness.items() if blur == 0) > 2 * max(
+        s for (_, blur), s in sharpness.items() if blur > 0
+    )
+
+
+def test_sharpness_is_the_variance_of_the_laplacian(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded("PNG"))
+    grey = np.asarray(Image.fromarray(PIXELS).convert("L")).astype(int)
+
+    near = np.pad(grey, 1, mode="reflect")
+    rows = near[:-2] + 2 * near[1:-1] + near[2:]
+    smooth = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) // 16
+    near = np.pad(smooth, 1, mode="reflect")
+    edges = near[:-2, 1:-1] + near[2:, 1:-1] + near[1:-1, :-2] + near[1:-1, 2:] - 4 * smooth
+
+    assert measure(path).sharpness == pytest.approx(edges.var(), abs=1e-3)
+
+
+def test_measures_of_a_version_are_these(tmp_path: Path) -> None:
+    """If this turns red, MEASURES_VERSION must rise: caches hold what the code gave before."""
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded("PNG", size_px=200))
+
+    measures = measure(path)
+
+    assert MEASURES_VERSION == 1
+    assert (measures.phash, measures.brightness, measures.contrast, measures.sharpness) == GOLDEN
 
 
 def test_of_many_bad_files_five_are_listed_and_all_are_counted(tmp_path: Path) -> None:
@@ -256,7 +337,7 @@ def test_of_many_bad_files_five_are_listed_and_all_are_counted(tmp_path: Path) -
         (tmp_path / name).write_bytes(flawed("text"))
 
     with pytest.raises(DataError) as caught:
-        measure_all(tmp_path, names, description="x", way_out="mend them")
+        all_usable(measure_all(tmp_path, names, description="x"), way_out="mend them")
 
     lines = str(caught.value).splitlines()
     assert lines[0] == "8 of 8 images cannot be used:"
@@ -283,11 +364,26 @@ def test_images_are_found_by_extension_in_any_depth_but_not_hidden(tmp_path: Pat
     ]
 
 
-def test_thumbnails_are_small_and_grey(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(encoded("JPEG", size_px=600))
-    (tmp_path / "b.png").write_bytes(encoded("PNG", size_px=20))
+def test_folders_that_are_links_are_passed_over_and_links_to_files_are_not(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").touch()
+    (tmp_path / "a" / "round").symlink_to(tmp_path)
+    (tmp_path / "a" / "y.png").symlink_to(tmp_path / "a" / "x.png")
+    (tmp_path / "quarantine").mkdir()
+    (tmp_path / "quarantine" / "z.png").touch()
+    (tmp_path / "a" / "quarantine").mkdir()
+    (tmp_path / "a" / "quarantine" / "z.png").touch()
 
-    small = thumbnails(tmp_path, ["a.jpg", "b.png"])
+    found = list_names(tmp_path, without="quarantine")
 
-    assert small.shape == (2, 64, 64)
-    assert thumbnails(tmp_path, []).shape == (0, 64, 64)
+    assert found == ["a/quarantine/z.png", "a/x.png", "a/y.png"]
+    assert list_images(tmp_path) == [tmp_path / name for name in [*found, "quarantine/z.png"]]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ünï.png").touch()
+    assert len(list_images(tmp_path)) == 1
+    (tmp_path / os.fsdecode(b"\xe9t\xe9.png")).touch()
+
+    with pytest.raises(DataError, match=r"\\xe9t\\xe9\.png' is not in UTF-8; rename"):
+        list_images(tmp_path)

@@ -1,13 +1,20 @@
 """The laws of the splits."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgpipe.images.splits import GroupedImage, fold_splits, random_splits, stable_splits
+from fgpipe.images.splits import (
+    GroupedImage,
+    fold_splits,
+    given_splits,
+    random_splits,
+    stable_splits,
+)
 from fgpipe.records import SPLITS, Split
 
 FRACTIONS: dict[Split, float] = {
@@ -28,6 +35,21 @@ rows = st.lists(
     max_size=60,
     unique_by=lambda row: row.sha256,
 )
+
+
+wishes = st.sampled_from([None, None, *SPLITS])
+
+
+def given_to(
+    images: list[GroupedImage], wish: Mapping[str, Split], *, removed: Collection[str] = ()
+) -> dict[str, Split]:
+    return given_splits(images, given=wish, removed=removed, fractions=FRACTIONS, seed=0)
+
+
+def wished(draw: st.DrawFn, images: list[GroupedImage]) -> dict[str, Split]:
+    """Splits that some of the images came with."""
+    drawn = {row.sha256: draw(wishes) for row in images}
+    return {sha256: split for sha256, split in drawn.items() if split is not None}
 
 
 def world(*, n_groups: int, images_per_group: int = 3, label: str = "a") -> list[GroupedImage]:
@@ -167,3 +189,143 @@ def test_each_image_is_tested_in_just_one_fold_and_folds_are_equal() -> None:
         assert counts["test"] == pytest.approx(45, abs=3)
         assert counts["train"] == pytest.approx(135 * 0.75, abs=4)
         assert counts["validation"] == pytest.approx(135 * 0.125, abs=4)
+
+
+@settings(max_examples=20)
+@given(rows, st.sets(st.integers(0, 59)))
+def test_where_no_split_is_given_they_are_the_stable_ones_whatever_was_removed(
+    images: list[GroupedImage], positions: set[int]
+) -> None:
+    removed = {row.sha256 for i, row in enumerate(images) if i in positions}
+
+    splits = given_to(images, {}, removed=removed)
+
+    assert splits == stable_splits(images, fractions=FRACTIONS, seed=0)
+
+
+@settings(max_examples=30)
+@given(rows, rows, st.data())
+def test_given_splits_are_kept_and_what_is_added_moves_no_image(
+    images: list[GroupedImage], more: list[GroupedImage], data: st.DataObject
+) -> None:
+    known = {row.sha256 for row in images}
+    added = [replace(row, batch=4) for row in more if row.sha256 not in known]
+    wish = wished(data.draw, images)
+    if not wish:
+        return
+
+    before = given_to(images, wish)
+    after = given_to(images + added, wish | wished(data.draw, added))
+
+    assert {sha256: after[sha256] for sha256 in before} == before
+    assert all(before[sha256] == split for sha256, split in wish.items() if split != "train")
+
+
+@settings(max_examples=30)
+@given(rows, st.data(), st.randoms(use_true_random=False))
+def test_given_splits_do_not_depend_on_the_order_of_rows(  # type: ignore[no-untyped-def]
+    images: list[GroupedImage],
+    data: st.DataObject,
+    random,  # noqa: ANN001 - hypothesis names no type for it
+) -> None:
+    wish = wished(data.draw, images)
+    shuffled = list(images)
+    random.shuffle(shuffled)
+
+    assert given_to(images, wish) == given_to(shuffled, wish)
+
+
+@settings(max_examples=30)
+@given(rows, st.data())
+def test_under_given_a_group_is_divided_only_if_its_images_came_so(
+    images: list[GroupedImage], data: st.DataObject
+) -> None:
+    of_group = {row.group: data.draw(wishes) for row in images}
+    wish = {row.sha256: of_group[row.group] for row in images if of_group[row.group]}
+
+    splits = given_to(images, wish)  # type: ignore[arg-type] # None is left out
+
+    pairs = {(row.group, splits[row.sha256]) for row in images}
+    assert len(pairs) == len({row.group for row in images})
+
+
+def test_validation_and_calibration_are_carved_out_of_train_in_each_class() -> None:
+    images = world(n_groups=40) + world(n_groups=20, label="b")
+    wish: dict[str, Split] = {
+        row.sha256: "test" if int(row.group[1:]) % 2 else "train" for row in images
+    }
+
+    splits = given_to(images, wish)
+
+    for row in images:
+        assert (splits[row.sha256] == "test") == (wish[row.sha256] == "test")
+    counts = Counter((row.stratum, splits[row.sha256]) for row in images)
+    for label, n_of_train in (("a", 60), ("b", 30)):
+        for split in ("validation", "calibration"):
+            assert counts[label, split] == pytest.approx(n_of_train / 8, abs=3)
+            assert counts[label, split] > 0
+
+
+def test_nothing_is_carved_where_all_splits_are_given() -> None:
+    images = world(n_groups=40)
+    wish = {row.sha256: SPLITS[int(row.group[1:]) % 4] for row in images}
+
+    assert given_to(images, wish) == wish
+
+
+def test_a_test_split_that_nobody_gave_is_carved_too() -> None:
+    images = world(n_groups=40)
+    wish: dict[str, Split] = {
+        row.sha256: "validation" if int(row.group[1:]) % 4 == 0 else "train" for row in images
+    }
+
+    splits = given_to(images, wish)
+
+    counts = Counter(splits.values())
+    assert counts["validation"] == 30
+    assert min(counts[split] for split in ("train", "calibration", "test")) > 5
+
+
+def test_images_without_a_split_follow_their_group_or_are_dealt_but_never_to_a_given_test() -> None:
+    images = world(n_groups=60)
+    wish: dict[str, Split] = {
+        row.sha256: "test" if int(row.group[1:]) < 10 else "train"
+        for row in images
+        if int(row.group[1:]) < 20 and row.sha256.endswith("-0")
+    }
+
+    splits = given_to(images, wish)
+
+    for row in images:
+        number = int(row.group[1:])
+        if number < 10:
+            assert splits[row.sha256] == "test"
+        elif number < 20:
+            assert splits[row.sha256] == splits[f"{row.group}-0"] != "test"
+    left = Counter(splits[row.sha256] for row in images if int(row.group[1:]) >= 20)
+    assert set(left) == {"train", "validation", "calibration"}
+    assert left["train"] == pytest.approx(120 * 0.75, abs=4)
+
+
+def test_a_group_that_came_for_two_splits_stays_divided() -> None:
+    images = world(n_groups=1, images_per_group=4)
+    names = [row.sha256 for row in images]
+    wish: dict[str, Split] = {names[0]: "train", names[1]: "test", names[2]: "test"}
+
+    splits = given_to(images, wish)
+
+    assert splits == wish | {names[3]: "test"}
+
+
+def test_a_removed_image_that_came_for_training_moves_no_other() -> None:
+    images = world(n_groups=80, images_per_group=1)
+    wish: dict[str, Split] = {
+        row.sha256: "test" if int(row.group[1:]) % 3 == 0 else "train" for row in images
+    }
+    gone = {row.sha256 for row in images if int(row.group[1:]) % 3 == 1 and "1" in row.group}
+
+    before = given_to(images, wish)
+    left = {sha256: split for sha256, split in wish.items() if sha256 not in gone}
+    after = given_to(images, left, removed=gone)
+
+    assert {name: after[name] for name in left} == {name: before[name] for name in left}

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fgpipe.errors import DataError, InputError, UnavailableError
+from fgpipe.errors import DataError
 from fgpipe.images.files import list_images
 from fgpipe.images.groups_file import read_groups
 from fgpipe.images.labels_file import read_labels
+from fgpipe.images.quarantine_file import read_quarantine
 from fgpipe.images.sources.source import Source, SourceImage
-from fgpipe.intake import fetch, import_folder, importing
+from fgpipe.intake import importing
 from fgpipe.records import file_sha256
+from tests.support.intake import TOOLS, content, import_folder
 from tests.support.synthetic import LABELS, draw, flawed, write_class_folders, write_world
 
 
@@ -33,11 +35,6 @@ def nothing_written(raw: Path) -> Iterator[None]:
     yield
     assert not raw.exists()
     assert not raw.parent.exists() or list(raw.parent.iterdir()) == []
-
-
-def content(raw: Path) -> dict[str, str]:
-    files = (path for path in sorted(raw.rglob("*")) if path.is_file())
-    return {path.relative_to(raw).as_posix(): file_sha256(path) for path in files}
 
 
 def test_a_folder_of_class_folders_comes_in_under_its_names(folder: Path, raw: Path) -> None:
@@ -130,21 +127,57 @@ def test_an_empty_raw_folder_is_filled(folder: Path, raw: Path) -> None:
     assert len(list_images(raw)) == 16
 
 
-@pytest.mark.usefixtures("nothing_written")
-def test_bad_images_are_all_counted_and_nothing_is_imported(folder: Path, raw: Path) -> None:
+def test_files_that_are_no_image_are_quarantined_with_their_bytes_and_reasons(
+    folder: Path, raw: Path
+) -> None:
     bad = folder / LABELS[2]
     (bad / "empty.png").write_bytes(flawed("empty"))
-    (bad / "text.png").write_bytes(flawed("text"))
+    (bad / "Text.PNG").write_bytes(flawed("text"))
     (bad / "cut.jpg").write_bytes(flawed("truncated_jpeg"))
-    (bad / "holed.jpg").write_bytes(flawed("zeroed_jpeg"))
+    (bad / "same cut.jpg").write_bytes(flawed("truncated_jpeg"))
+    (bad / "nowhere.png").symlink_to("gone.png")
 
-    with pytest.raises(DataError) as caught:
+    report = import_folder(folder, raw=raw)
+
+    assert (report.n_images, report.n_quarantined) == (16, 5)
+    assert report.reasons == {"damaged": 2, "cannot be read": 1, "empty file": 1, "not an image": 1}
+    assert "5 quarantined, listed in quarantine.csv:" in str(report)
+    rows = {row.source.rpartition("/")[2]: row for row in read_quarantine(raw)}
+    assert {name: row.kind for name, row in rows.items()} == {
+        "Text.PNG": "damaged",
+        "cut.jpg": "damaged",
+        "empty.png": "damaged",
+        "nowhere.png": "unreadable",
+        "same cut.jpg": "damaged",
+    }
+    assert (rows["nowhere.png"].sha256, rows["nowhere.png"].path) == ("", "")
+    assert rows["nowhere.png"].reason == "cannot be read (No such file or directory)"
+    for name, row in rows.items():
+        if row.kind == "damaged":
+            assert row.sha256 == file_sha256(bad / name) == file_sha256(raw / row.path)
+            assert row.path == f"quarantine/{row.sha256[:16]}{Path(name).suffix.lower()}"
+    assert len(list((raw / "quarantine").iterdir())) == 3
+    assert str(folder) not in (raw / "quarantine.csv").read_text()
+    assert import_folder(folder, raw=raw).already_there
+
+
+@pytest.mark.usefixtures("nothing_written")
+def test_a_source_without_a_usable_image_is_refused(tmp_path: Path, raw: Path) -> None:
+    for label in "ab":
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        (tmp_path / "mine" / label / "x.png").write_text("none")
+
+    with pytest.raises(DataError, match=r"none of the 2 images .* can be used:"):
+        import_folder(tmp_path / "mine", raw=raw)
+
+
+@pytest.mark.usefixtures("nothing_written")
+def test_a_class_without_a_usable_image_is_refused_by_name(folder: Path, raw: Path) -> None:
+    (folder / "crack").mkdir()
+    (folder / "crack" / "x.png").write_text("none")
+
+    with pytest.raises(DataError, match=r"no image of 1 class\(es\) can be used: crack"):
         import_folder(folder, raw=raw)
-
-    message = str(caught.value)
-    assert message.startswith("4 of 20 images cannot be used:")
-    assert all(name in message for name in ("empty.png", "text.png", "cut.jpg", "holed.jpg"))
-    assert "nothing was imported" in message
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -154,7 +187,8 @@ def test_one_picture_with_two_labels_is_refused(folder: Path, raw: Path) -> None
     with pytest.raises(DataError) as caught:
         import_folder(folder, raw=raw)
 
-    assert f"images/{LABELS[0]}/000.png and images/{LABELS[1]}/copy.png" in str(caught.value)
+    pair = f"images/{LABELS[0]}/000.png ({LABELS[0]}) and images/{LABELS[1]}/copy.png"
+    assert pair in str(caught.value)
 
 
 def test_one_picture_twice_under_one_label_is_kept_once(folder: Path, raw: Path) -> None:
@@ -240,7 +274,7 @@ def test_copies_across_many_given_groups_are_refused_with_the_pairs(
     source = with_given_groups(tmp_path / "given", n_images=40, n_copies=7)
 
     with pytest.raises(DataError) as caught:
-        importing.import_source(source, raw=raw)
+        importing.import_source(source, raw=raw, **TOOLS)
 
     message = str(caught.value)
     assert "join 14 of 40 images to another given group, more than 1%" in message
@@ -251,7 +285,7 @@ def test_copies_across_many_given_groups_are_refused_with_the_pairs(
 def test_a_few_copies_across_given_groups_join_them(tmp_path: Path, raw: Path) -> None:
     source = with_given_groups(tmp_path / "given", n_images=200, n_copies=1)
 
-    report = importing.import_source(source, raw=raw)
+    report = importing.import_source(source, raw=raw, **TOOLS)
 
     assert report.joined_pairs == (("images/000.jpg", "images/199.png"),)
     assert report.n_groups == 199
@@ -296,19 +330,3 @@ def test_whatever_breaks_nothing_is_half_written(
 
     with pytest.raises(OSError, match="No space left"):
         import_folder(folder, raw=raw)
-
-
-@pytest.mark.usefixtures("nothing_written")
-def test_an_unknown_source_is_answered_with_the_known_ones(raw: Path) -> None:
-    with pytest.raises(InputError, match=r"no source is called 'elvp'; there is elpv"):
-        fetch("elvp", raw=raw)
-
-
-@pytest.mark.usefixtures("nothing_written")
-def test_a_package_that_is_not_installed_is_named_with_its_command(
-    raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-
-    with pytest.raises(UnavailableError, match=r"pip install 'fgpipe\[demo\]'"):
-        fetch("elpv", raw=raw)

@@ -24,6 +24,29 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape(tmp_path: Path) -> None:
     assert np.abs(np.asarray(image).mean(axis=(0, 1)) - (200, 30, 40)).max() < 5
 
 
+@pytest.mark.parametrize("width", [400, 1600])
+def test_a_photo_that_is_decoded_at_a_fraction_looks_the_same(tmp_path: Path, width: int) -> None:
+    y, x = np.mgrid[: width * 3 // 4, :width] / width
+    pixels = np.stack([250 * x, 330 * y, 140 * (x + y)], axis=2).astype(np.uint8)
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(pixels).save(path, quality=95, exif=exif)
+
+    uri = thumbnail_uri(path, side_px=96)
+
+    small = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert small.size == (72, 96)
+    whole = Image.fromarray(np.rot90(pixels, k=-1).copy()).resize((72, 96), Image.Resampling.BOX)
+    difference = np.asarray(small).astype(float) - np.asarray(whole)
+    assert np.abs(difference).mean() < 3
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
+        thumbnail_uri(tmp_path / "gone.png")
+
+
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.png"
     path.write_text("words")

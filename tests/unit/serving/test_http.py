@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fgpipe.images.labels_file import Box
 from fgpipe.serving.answers import BundleCard
 from fgpipe.serving.http import Limits, create_app
 
@@ -43,7 +44,9 @@ class Channels:
     def __init__(self, *, held: threading.Event | None = None) -> None:
         self.held = held
 
-    def preprocess(self, image: np.ndarray) -> np.ndarray:
+    def preprocess(self, image: np.ndarray, box: Box | None = None) -> np.ndarray:
+        if box is not None:
+            image = image[box.top : box.top + box.height, box.left : box.left + box.width]
         return image.mean(axis=(0, 1), keepdims=True).astype(np.uint8)
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
@@ -116,6 +119,75 @@ def test_an_image_is_taken_as_a_forms_file_or_as_the_body(request_: dict[str, An
     }
 
 
+def two_halves() -> bytes:
+    """40 x 30 px, left amber, right blue."""
+    image = Image.new("RGB", (40, 30), (250, 0, 0))
+    image.paste((0, 0, 250), (20, 0, 40, 30))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ("0 0 10 10", ("amber", 1)),
+        ("30 20 10 10", ("blue", 1)),
+        ("25.4 0 500 500", ("blue", 1)),
+        ("", ("amber", 0.5)),
+        (None, ("amber", 0.5)),
+    ],
+)
+def test_a_form_may_say_where_the_object_is(box: str | None, expected: tuple[str, float]) -> None:
+    data = None if box is None else {"box": box}
+
+    answer = send(app(), files={"image": two_halves()}, data=data)
+
+    assert answer.status_code == 200
+    assert answer.json()["label"] == expected[0]
+    assert answer.json()["probability"] == pytest.approx(expected[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ("1 2 3", "not `left top width height`"),
+        ("a b c d", "not `left top width height`"),
+        ("nan 0 1 1", "not `left top width height`"),
+        ("1e400 0 1 1", "not `left top width height`"),
+        ("0 0 0 5", "no area"),
+        ("-1 0 5 5", "begins outside"),
+        ("40 0 5 5", "outside the image, which is 40 x 30 px"),
+        ("0 30 5 5", "outside the image, which is 40 x 30 px"),
+        ("9" * 5000, "not `left top width height`"),
+        ("9" * 5000 + " 1 1 1", "not `left top width height`"),
+    ],
+)
+def test_a_box_that_is_none_or_not_in_the_image_is_refused_with_the_reason(
+    box: str, reason: str
+) -> None:
+    answer = send(app(), files={"image": two_halves()}, data={"box": box})
+
+    assert answer.status_code == 422
+    assert reason in answer.json()["detail"]
+    assert len(answer.json()["detail"]) < 300
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\xff"])
+def test_a_box_of_junk_bytes_is_refused(content: bytes) -> None:
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        + two_halves()
+        + b'\r\n--b\r\nContent-Disposition: form-data; name="box"\r\n\r\n'
+        + content
+        + b"\xfe\r\n--b--\r\n"
+    )
+
+    answer = send(app(), content=form, headers={"Content-Type": "multipart/form-data; boundary=b"})
+
+    assert answer.status_code == 422, answer.text
+
+
 @pytest.mark.parametrize(("n", "expected"), [(0, []), (1, ["green"]), (9, ["green", "blue"])])
 def test_as_many_alternatives_as_asked_the_most_probable_first(n: int, expected: list[str]) -> None:
     answer = send(app(), files={"image": picture()}, params={"alternatives": n})
@@ -136,7 +208,7 @@ def test_it_tells_which_bundle_serves() -> None:
         ({"content": b"", "headers": PNG}, 422, "is empty: send"),
         ({"content": picture()[:-30], "headers": PNG}, 422, "image"),
         (
-            {"content": picture("GIF"), "headers": {"Content-Type": "image/gif"}},
+            {"content": picture("ICO"), "headers": {"Content-Type": "image/x-icon"}},
             422,
             "not an image",
         ),

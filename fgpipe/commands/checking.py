@@ -1,0 +1,54 @@
+"""``fgpipe data profile | docs``: what the data must be like, and what was found of it."""
+
+from pathlib import Path
+
+import click
+
+from fgpipe.commands.project import project_root
+
+DOCS = Path("reports") / "gx"
+"""Where Great Expectations' pages go; git passes it over."""
+
+
+@click.command("profile")
+@click.option("--force", is_flag=True, help="Replace the file that is there.")
+def profile(*, force: bool) -> None:
+    """Write data/expectations.yaml with bounds taken from the data."""
+    from fgpipe.images.table import read_table
+    from fgpipe.intake.profiling import write_expectations
+    from fgpipe.pipeline import EXPECTATIONS, stage_named
+
+    root = project_root()
+    table = read_table(root / stage_named("manifest").folder / "payload")
+    n_expectations = write_expectations(root / EXPECTATIONS, table=table, force=force)
+    click.echo(f"{EXPECTATIONS} has {n_expectations} expectations of {len(table):,} images;")
+    click.echo("look at its bounds, change what you know better, and commit it")
+
+
+@click.command("docs")
+@click.argument("folder", default=DOCS, type=click.Path(path_type=Path))
+def docs(folder: Path) -> None:
+    """Write Great Expectations' own pages on the data to FOLDER.
+
+    They load scripts, styles and fonts from the internet; data/02_validate/payload/report.html
+    does not.
+    """
+    from fgpipe.adapters.gx_checks import GxChecker
+    from fgpipe.errors import InputError
+    from fgpipe.images.expectations_file import read_suite
+    from fgpipe.images.quarantine_file import read_quarantine
+    from fgpipe.images.table import read_table
+    from fgpipe.pipeline import EXPECTATIONS, RAW, load_record, stage_named
+    from fgpipe.records import Manifest
+    from fgpipe.stages.validate import suite_of, tables_of
+
+    root = project_root()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty; choose a folder that does not exist yet")
+    manifest = load_record(Manifest, root=root)
+    table = read_table(root / stage_named("manifest").folder / "payload")
+    expectations = read_suite(root / EXPECTATIONS)
+    tables = tables_of(table, expectations, n_quarantined=len(read_quarantine(root / RAW)))
+    suite = suite_of(expectations, manifest=manifest, drift=())
+    page = GxChecker().document(tables, suite, folder)
+    click.echo(f"open {page} in a browser that is online: it loads files from the internet")

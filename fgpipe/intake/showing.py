@@ -1,0 +1,139 @@
+"""``fgpipe data show``: pages on which a person looks at the data before a model does."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt64
+from tqdm import tqdm
+
+from fgpipe.images.files import all_usable
+from fgpipe.images.known_images import KnownImage, known_images
+from fgpipe.images.labels_file import read_labels
+from fgpipe.images.measure_cache import MeasureCache
+from fgpipe.intake.closest_pairs import ApartPair, closest_by_embedding, closest_by_hash
+from fgpipe.nn.embedder import Embedder
+from fgpipe.records import write_atomically
+from fgpipe.report.contact_sheet import (
+    ClassSheet,
+    ClosePair,
+    DataLook,
+    render_overview,
+    render_sheet,
+)
+
+PAGE = "data.html"
+SHEETS = "data-classes"
+
+_SHEET_NAME = re.compile(r"\d{4,}(-[a-z0-9-]+)?\.html")
+
+
+def show_data(
+    raw: Path,
+    *,
+    out: Path,
+    n_per_class: int,
+    embedder: Embedder | None,
+    cache: MeasureCache,
+) -> Path:
+    """Write the overview and a contact sheet a class.
+
+    Args:
+        raw: The folder ``data/raw``.
+        out: The folder that ``data.html`` and ``data-classes/`` are written to.
+        n_per_class: Most images on a sheet.
+        embedder: What tells how alike images are; without it perceptual hashes do.
+        cache: Where these come from.
+
+    Returns:
+        The overview.
+
+    Raises:
+        DataError: If ``data/raw`` is not as imported, or an image does not decode.
+    """
+    look = look_at(raw, n_per_class=n_per_class, embedder=embedder, cache=cache)
+    page = render_overview(look, raw=raw, folder=SHEETS)
+    for sheet in tqdm(look.sheets, desc="contact sheets", unit="class", disable=None):
+        content = render_sheet(sheet, raw=raw, overview=f"../{PAGE}")
+        write_atomically(out / SHEETS / sheet.file, content.encode())
+    written = {sheet.file for sheet in look.sheets}
+    for path in (out / SHEETS).iterdir():
+        if _SHEET_NAME.fullmatch(path.name) and path.name not in written:
+            path.unlink()  # of a class that is no more
+    write_atomically(out / PAGE, page.encode())
+    return out / PAGE
+
+
+def look_at(
+    raw: Path, *, n_per_class: int, embedder: Embedder | None, cache: MeasureCache
+) -> DataLook:
+    """What there is to show; arguments as for :func:`show_data`."""
+    images = known_images(raw)
+    parents = {image.label: image.parent for image in read_labels(raw)}
+    of_label: dict[str, list[str]] = {label: [] for label in sorted(parents)}
+    for image in images:
+        of_label[image.label].append(image.path)
+    targets = np.searchsorted(list(of_label), [image.label for image in images])
+    if embedder is not None:
+        rows = embedder.embed(
+            raw,
+            [image.path for image in images],
+            sha256s=[image.sha256 for image in images],
+            description="embedding",
+        )
+        pairs = closest_by_embedding(rows, targets)
+        measured = "Likeness is the cosine of what a general network sees in two images, 1 at most."
+    else:
+        pairs = closest_by_hash(_hashes(raw, images, cache=cache), targets)
+        measured = "Likeness is told by perceptual hashes of 64 bits: fewer differing are closer."
+    return DataLook(
+        n_images=len(images),
+        n_groups=len({image.group for image in images}),
+        sheets=tuple(
+            ClassSheet(
+                label=label,
+                parent=parents[label],
+                n_images=len(paths),
+                sample=sample_of(paths, n=n_per_class),
+                file=sheet_name(position, label),
+            )
+            for position, (label, paths) in enumerate(of_label.items(), start=1)
+        ),
+        pairs=tuple(_shown(pair, images, by_hash=embedder is None) for pair in pairs),
+        measure=f"{measured} The closest among all {len(images):,} images; each is shown once.",
+    )
+
+
+def sample_of(paths: Sequence[str], *, n: int) -> tuple[str, ...]:
+    """At most ``n`` paths, drawn by their hashes and sorted: most stay when data are added."""
+    drawn = sorted(paths, key=lambda path: hashlib.sha256(path.encode()).digest())[:n]
+    return tuple(sorted(drawn))
+
+
+def sheet_name(position: int, label: str) -> str:
+    """Name of a class's page: any label becomes a plain one, and no two the same."""
+    plain = re.sub(r"[^a-z0-9]+", "-", label.lower())[:40].strip("-")
+    return f"{position:04d}-{plain}.html" if plain else f"{position:04d}.html"
+
+
+def _shown(pair: ApartPair, images: Sequence[KnownImage], *, by_hash: bool) -> ClosePair:
+    one, other = images[pair.i], images[pair.j]
+    bits = f"{pair.distance:.0f} of 64 bits differ"
+    return ClosePair(
+        paths=(one.path, other.path),
+        labels=(one.label, other.label),
+        likeness=bits if by_hash else f"likeness {1 - pair.distance:.3f}",
+    )
+
+
+def _hashes(
+    raw: Path, images: Sequence[KnownImage], *, cache: MeasureCache
+) -> UInt64[np.ndarray, " images"]:
+    paths = [image.path for image in images]
+    measures = all_usable(
+        cache.measure_all(raw, paths, description="hashing"),
+        way_out="`dvc checkout data/raw` brings back what was imported",
+    )
+    return np.array([int(measure.phash, 16) for measure in measures], dtype=np.uint64)

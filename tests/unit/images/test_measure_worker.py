@@ -1,0 +1,86 @@
+"""Measuring in processes gives what measuring here gives, also of files that kill a decoder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fgpipe.errors import DataError, PipelineError
+from fgpipe.images import files, measure_worker
+from fgpipe.images.files import measure_all, measure_some
+from fgpipe.images.measure_worker import MeasureWorker, in_processes
+
+
+def test_processes_give_what_threads_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{i} ünï\n.png" for i in range(70)]
+    for i, name in enumerate(names):
+        Image.new("L", (10 + i, 20), 3 * i).save(tmp_path / name)
+    (tmp_path / names[40]).write_bytes(b"no")
+    in_threads = measure_all(tmp_path, names, description="x")
+    monkeypatch.setattr(files, "IMAGES_FOR_PROCESSES", 70)
+
+    in_processes = measure_all(tmp_path, names, description="x")
+
+    assert [str(result) for result in in_processes] == [str(result) for result in in_threads]
+    assert isinstance(in_processes[40], DataError)
+
+
+def test_a_file_that_kills_its_decoder_is_named_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("L", (20, 20), 9).save(tmp_path / name)
+    ask = MeasureWorker.ask
+
+    def dying(self: MeasureWorker, folder: Path, names: list[str]) -> str | None:
+        if "killer.png" in names:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._is_ready = True
+        return ask(self, folder, names)
+
+    monkeypatch.setattr(MeasureWorker, "ask", dying)
+
+    with in_processes(1) as some:
+        results = some(tmp_path, ["a.png", "killer.png", "b.png"])
+
+    assert str(results[1]) == "killer.png: damaged (its decoder crashes)"
+    assert [results[0], results[2]] == measure_some(tmp_path, ["a.png", "b.png"], known={})
+
+
+def test_workers_that_do_not_start_are_no_images_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure_worker, "_COMMAND", (sys.executable, "-c", "import no_such"))
+
+    with pytest.raises(PipelineError, match="does not start"), in_processes(1) as some:
+        some(tmp_path, ["a.png"])
+
+
+def test_a_worker_ends_with_who_started_it() -> None:
+    script = (
+        "from fgpipe.images.measure_worker import MeasureWorker\n"
+        "import os, signal\n"
+        "print(MeasureWorker()._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    pid = int(done.stdout)
+
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}/cmdline").exists() and _is_worker(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether it runs; what has ended and was not waited for has no command line."""
+    try:
+        return b"measure_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
