@@ -179,7 +179,7 @@ def measure(path: Path, *, name: str | None = None) -> ImageMeasures:
     Source of the sharpness: Pech-Pacheco et al., "Diatom autofocusing in brightfield
     microscopy: a comparative study" (2000). Differs in looking at all images at one size
     and in smoothing by 3 x 3 px first: else the figure depends on how many pixels a camera
-    has (of one photo in 15 sizes, the largest is 3.3 times the smallest; so, 1.5 times).
+    has (of one photo in 15 sizes, the largest is 3.3 times the smallest; so, 1.2 times).
     """
     name = name or str(path)
     data = _read(path, name=name)
@@ -231,7 +231,7 @@ def _resized(
 ) -> UInt8[np.ndarray, "height width"]:
     if grey.shape == (height, width):
         return grey
-    # A faster way than by areas moves 2 of the hash's bits from one size to another.
+    # Any faster way depends more on the size of the image: sharpness by 1.5 instead of 1.2.
     resized: UInt8[np.ndarray, "height width"] = cv2.resize(
         grey, (width, height), interpolation=cv2.INTER_AREA
     )

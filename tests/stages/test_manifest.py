@@ -416,6 +416,7 @@ def test_a_measuring_is_stopped_by_what_is_wrong_with_groups(
         raise DataError("slow")
 
     monkeypatch.setattr(files, "_look_at", slow)
+    monkeypatch.setattr(files, "_IMAGES_A_TASK", 2)
 
     with pytest.raises(DataError, match=r"groups\.csv does not exist"):
         run(project)
