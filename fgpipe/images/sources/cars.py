@@ -30,7 +30,7 @@ def cars(folder: Path) -> Source:
     train = folder / "devkit" / "cars_train_annos.mat"
     test = [place / "cars_test_annos_withlabels.mat" for place in (folder, folder / "devkit")]
     halves: dict[Path, Split] = {train: "train"}
-    halves |= {path: "test" for path in test if path.exists()}
+    halves |= dict.fromkeys([path for path in test if path.exists()][:1], "test")
     meta = {folder / "devkit" / "cars_meta.mat": ["class_names"]}
     names, *found = matlab_of(meta | {path: ["annotations"] for path in halves})
     labels = [str(name) for name in names["class_names"]]

@@ -116,7 +116,7 @@ def _of_shard(path: Path, work: Path) -> Iterator[SourceImage]:
                         parent=parent,
                         split=split,
                     )
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error})") from None
 
 

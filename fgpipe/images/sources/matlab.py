@@ -33,7 +33,7 @@ def matlab_of(wanted: Mapping[Path, Sequence[str]]) -> list[dict[str, list[Any]]
     answers = _answers(wanted)
     found = []
     for path, names in wanted.items():
-        answer = next(answers, {"error": "its reader was stopped by it"})
+        answer: dict[str, Any] = next(answers, {"error": "its reader was stopped by it"})
         if "error" in answer:
             raise DataError(f"{path} is no Matlab file ({answer['error']})")
         for name in names:
@@ -56,7 +56,7 @@ def _answers(wanted: Mapping[Path, Sequence[str]]) -> Iterator[dict[str, Any]]:
             timeout=MAX_SECONDS,
             check=False,
         )
-        lines = process.stdout.splitlines()
+        lines = [line for line in process.stdout.splitlines(keepends=True) if line[-1] == "\n"]
     except subprocess.TimeoutExpired:
         lines = []
     return map(json.loads, lines)

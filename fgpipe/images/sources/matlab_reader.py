@@ -4,7 +4,9 @@ scipy's reader is C that a damaged file makes crash, and a crash takes its proce
 :mod:`fgpipe.images.sources.matlab` runs this and outlives it. Nothing of fgpipe is imported.
 """
 
+import contextlib
 import json
+import os
 import resource
 import sys
 from typing import Any
@@ -33,16 +35,19 @@ def read(path: str, names: list[str]) -> dict[str, Any]:
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever Matlab can say
     """An array as a list, a structure as a mapping."""
     fields = getattr(getattr(value, "dtype", None), "names", None)
-    if fields and not getattr(value, "shape", ()):
+    has_shape = bool(getattr(value, "shape", None))
+    if fields and not has_shape:
         return {name: plain(value[name]) for name in fields}
-    if hasattr(value, "reshape") and getattr(value, "shape", ()):
+    if has_shape:
         return [plain(each) for each in value.reshape(-1)]
     return plain(value.item()) if hasattr(value, "item") else value
 
 
 def main() -> None:
     """Answer ``[[path, [name, ...]], ...]`` from standard input, file by file."""
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each would reserve address space
+    with contextlib.suppress(ValueError, OSError):  # not every system has such a limit
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     for path, names in json.load(sys.stdin):
         try:
             answer = read(path, names)

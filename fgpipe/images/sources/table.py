@@ -80,7 +80,7 @@ def columns_of(path: Path) -> list[str]:
 
         try:
             schema = parquet.read_schema(path)
-        except (ArrowException, OSError) as error:
+        except (ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path} is no Parquet file ({error})") from None
         for field in schema:
             if field.name != "box" and (field.type.num_fields or "binary" in str(field.type)):
@@ -128,7 +128,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", {key: _text(value) for key, value in row.items()}
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error})") from None
 
 

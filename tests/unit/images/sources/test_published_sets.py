@@ -98,6 +98,14 @@ def test_cars_without_labels_of_the_test_half_says_so(tmp_path: Path) -> None:
     assert "test half has no labels" in (source.note or "")
 
 
+def test_cars_whose_test_labels_lie_in_both_places_count_once(tmp_path: Path) -> None:
+    folder = layouts.cars(tmp_path / "cars")
+    name = "cars_test_annos_withlabels.mat"
+    (folder / "devkit" / name).write_bytes((folder / name).read_bytes())
+
+    assert len(opened(folder).images) == 4
+
+
 def test_flowers_gives_names_and_three_splits(tmp_path: Path) -> None:
     source = opened(layouts.flowers(tmp_path / "flowers-102"))
 

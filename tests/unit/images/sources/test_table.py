@@ -1,5 +1,6 @@
 """Tables of images: CSV, TSV, Parquet."""
 
+import contextlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -163,6 +164,19 @@ def test_a_parquet_column_of_more_than_one_value_a_cell_is_refused(
 
     with pytest.raises(DataError, match=f"column 'extra' holds {says}.*; leave it out"):
         table_images(folder / "t.parquet")
+
+
+def test_a_parquet_file_with_any_wrong_byte_is_read_or_refused(folder: Path) -> None:
+    rows = [{"path": "a.jpg", "label": "x"}, {"path": "b.jpg", "label": "y"}]
+    parquet.write_table(pa.Table.from_pylist(rows), folder / "t.parquet")
+    whole = (folder / "t.parquet").read_bytes()
+
+    for at in range(0, len(whole), 7):
+        data = bytearray(whole)
+        data[at] ^= 0xA0
+        (folder / "t.parquet").write_bytes(data)
+        with contextlib.suppress(DataError):
+            table_images(folder / "t.parquet")
 
 
 def test_a_file_that_is_no_image_by_its_name_is_refused(folder: Path) -> None:
