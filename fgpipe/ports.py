@@ -185,5 +185,3 @@ class Ports:
     registry: Registry
     checkpoints: Path
     """Folder for what a killed training resumes from, outside every stage's output."""
-    measures: Path
-    """Folder for what was measured of contents seen before, so that they are not decoded again."""

@@ -35,7 +35,6 @@ def real_ports(root: Path) -> "Ports":
         tracker=MlflowTracker(root),
         registry=MlflowRegistry(root),
         checkpoints=settings.state(root) / "checkpoints",
-        measures=settings.state(root) / "measures",
     )
 
 

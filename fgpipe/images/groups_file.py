@@ -18,7 +18,7 @@ from fgpipe.images.splits import GroupedImage
 
 GROUPS_NAME = "groups.csv"
 COLUMNS = ("sha256", "group", "batch", "stratum", "status")
-STATUSES = ("active", "removed")
+STATUSES = ("active",)
 
 _WAY_OUT = (
     "nothing but `fgpipe data` writes this file: bring it back with `dvc checkout data/raw`, "
@@ -31,7 +31,7 @@ class GroupRow(GroupedImage):
     """One row."""
 
     status: str
-    """``active``: takes part; ``removed``: forgotten, but its group stays dealt."""
+    """``active``: takes part."""
 
 
 def read_groups(raw: Path) -> list[GroupRow]:

@@ -1,10 +1,8 @@
 """``labels.csv``: which image is of which class.
 
 UTF-8 with commas and a header. ``path`` (relative to ``data/raw``) and ``label`` are
-required; ``parent`` names a coarser class, ``group`` what an image shares with others,
-``split`` where its publisher put it, ``box`` where in it the object is (``left top width
-height`` in pixels of the upright image); every other column is an attribute, by whose
-values figures are sliced.
+required; ``parent`` names a coarser class, ``group`` what an image shares with others;
+every other column is an attribute, by whose values figures are sliced.
 """
 
 import csv
@@ -12,45 +10,15 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 from fgpipe.errors import DataError
 from fgpipe.images.files import listed
-from fgpipe.records import SPLITS, Split
 
 LABELS_NAME = "labels.csv"
 REQUIRED = ("path", "label")
-OPTIONAL = ("parent", "group", "split", "box")
+OPTIONAL = ("parent", "group")
 
 _WAY_OUT = "mend labels.csv, or make it anew with `fgpipe data import FOLDER`"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """A rectangle in an upright image, in pixels; at least one pixel of it is inside."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.left} {self.top} {self.width} {self.height}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``left top width height``; fractions are rounded.
-
-        Raises:
-            DataError: If it is not four numbers, or has no area.
-        """
-        try:
-            left, top, width, height = (round(float(part)) for part in text.split())
-        except (ValueError, OverflowError):
-            raise DataError(f"box is {text!r}, not `left top width height` in pixels") from None
-        if min(left, top) < 0 or min(width, height) < 1:
-            raise DataError(f"box is {text!r}, which has no area or begins outside the image")
-        return cls(left=left, top=top, width=width, height=height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +33,6 @@ class LabelledImage:
     """The coarser class, if there is one."""
     group: str | None
     """As the source gave it; ``groups.csv`` has what counts."""
-    split: Split | None = None
-    """As the source gave it; used under ``manifest.protocol: given`` alone."""
-    box: Box | None = None
-    """Where the object is, if the source says so."""
     attributes: Mapping[str, str]
     """Every further column."""
 
@@ -81,40 +45,26 @@ def read_labels(raw: Path) -> list[LabelledImage]:
 
     Raises:
         DataError: If it is missing, no UTF-8 or without rows, lacks a column, or a row
-            has an empty or repeated path, a path out of the folder, no label, an unknown
-            split, a box that is none, or another parent than its class has elsewhere;
-            rows are named by their line.
+            has an empty or repeated path, a path out of the folder, no label, or another
+            parent than its class has elsewhere; rows are named by their line.
     """
     columns, rows = read_rows(raw / LABELS_NAME, required=REQUIRED)
     attributes = [name for name in columns if name not in REQUIRED + OPTIONAL]
-    images, lines, problems = [], [], []
-    for line, row in rows:
-        try:
-            images.append(_image(row, attributes=attributes))
-            lines.append(line)
-        except DataError as error:
-            problems.append(f"line {line}: {error}")
-    problems += _problems(images, lines=lines, raw=raw)
+    images = [
+        LabelledImage(
+            path=row["path"],
+            label=row["label"],
+            parent=row.get("parent") or None,
+            group=row.get("group") or None,
+            attributes={name: row[name] for name in attributes},
+        )
+        for _, row in rows
+    ]
+    problems = _problems(images, lines=[line for line, _ in rows], raw=raw)
     if problems:
         what = f"{raw / LABELS_NAME} has {len(problems)} wrong row(s)"
         raise DataError(listed(what, problems, _WAY_OUT))
     return images
-
-
-def _image(row: Mapping[str, str], *, attributes: Sequence[str]) -> LabelledImage:
-    split = row.get("split") or None
-    if split is not None and split not in SPLITS:
-        raise DataError(f"split is {split!r}, not one of {', '.join(SPLITS)} (or empty)")
-    box = row.get("box")
-    return LabelledImage(
-        path=row["path"],
-        label=row["label"],
-        parent=row.get("parent") or None,
-        group=row.get("group") or None,
-        split=split,
-        box=Box.parse(box) if box else None,
-        attributes={name: row[name] for name in attributes},
-    )
 
 
 def labels_text(images: Sequence[LabelledImage]) -> str:
@@ -125,7 +75,7 @@ def labels_text(images: Sequence[LabelledImage]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*REQUIRED, *optional, *attributes])
     for image in images:
-        cells = [str(getattr(image, name) or "") for name in (*REQUIRED, *optional)]
+        cells = [getattr(image, name) or "" for name in (*REQUIRED, *optional)]
         writer.writerow([*cells, *(image.attributes[name] for name in attributes)])
     return file.getvalue()
 

@@ -120,8 +120,6 @@ def _labelled(image: SourceImage) -> LabelledImage:
         label=image.label,
         parent=image.parent,
         group=image.group,
-        split=image.split,
-        box=image.box,
         attributes=image.attributes,
     )
 

@@ -54,7 +54,7 @@ def _unexpected(table: pd.DataFrame, expectation: Expectation) -> tuple[int, lis
             high = arguments.get("max_value", float("inf"))
             wrong = ~column.between(low, high)
         case kind:
-            raise NotImplementedError(kind)
+            raise AssertionError(f"the fake does not know {kind}")
     values = column[wrong.astype(bool)]
     texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
     if arguments["column"] == expectation.named_by:

@@ -15,5 +15,4 @@ def fake_ports(root: Path, *, tracker: FakeTracker | None = None) -> Ports:
         tracker=tracker or FakeTracker(),
         registry=FakeRegistry(),
         checkpoints=root / ".fgpipe" / "checkpoints",
-        measures=root / ".fgpipe" / "measures",
     )

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgpipe.images.labels_file import Box
-from fgpipe.records import Split
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceImage:
@@ -22,10 +19,6 @@ class SourceImage:
     """The coarser class, if the source names one."""
     group: str | None = None
     """What it shares with images it must not be parted from, if the source knows."""
-    split: Split | None = None
-    """Where its publisher put it."""
-    box: Box | None = None
-    """Where in it the object is."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Anything else, for slices; every image of a source has the same names."""
 

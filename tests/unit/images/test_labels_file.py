@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fgpipe.errors import DataError
-from fgpipe.images.labels_file import Box, labels_text, read_labels
+from fgpipe.images.labels_file import labels_text, read_labels
 
 HEADER = "path,label,parent,light\n"
 
@@ -23,16 +23,6 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert images[0].label == "oak, old"
     assert (images[0].parent, images[1].parent, images[0].group) == ("tree", None, None)
     assert images[1].attributes == {"light": "night"}
-    assert labels_text(images) == text
-
-
-def test_given_splits_and_boxes_are_read_back(tmp_path: Path) -> None:
-    text = "path,label,split,box\na.png,oak,test,0 1 20 30\nb.png,fern,,\n"
-
-    images = read_labels(write(tmp_path, text))
-
-    assert (images[0].split, images[0].box) == ("test", Box(left=0, top=1, width=20, height=30))
-    assert (images[1].split, images[1].box) == (None, None)
     assert labels_text(images) == text
 
 
@@ -64,9 +54,6 @@ def test_a_byte_order_mark_spaces_and_blank_lines_do_no_harm(tmp_path: Path) -> 
         ("path,label\nlinked/a.png,x\n", "not a path inside"),
         ("path,label\nlinked/deep/a.png,x\n", "not a path inside"),
         ('path,label\n"a', "cells"),
-        ("path,label,split\na,oak,val\n", "line 2: split is 'val', not one of train, "),
-        ("path,label,box\na,oak,1 2 3\n", "line 2: box is '1 2 3', not `left top width height`"),
-        ("path,label,box\na,oak,1 2 0 3\n", "line 2: box is '1 2 0 3', which has no area"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line(tmp_path: Path, text: str, says: str) -> None:
