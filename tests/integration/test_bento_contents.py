@@ -7,7 +7,9 @@ import pytest
 
 from fgpipe.adapters.bento_contents import Contents, collect, imported_names, pinned
 
-SERVICE = Path(__file__).parents[3] / "deploy" / "service.py"
+pytestmark = pytest.mark.integration
+
+SERVICE = Path(__file__).parents[2] / "deploy" / "service.py"
 
 TRAINING_ONLY = {
     "dvc", "great-expectations", "matplotlib", "mlflow", "pandas", "prefect", "timm", "torch",

@@ -16,6 +16,8 @@ from fgpipe.adapters.service_process import ask_probe, demand_port, free_port, r
 from fgpipe.errors import ParityError, PipelineError, UnavailableError
 from fgpipe.serving.bundle import PROBE_FILE, Probe, ProbeImage, seal_bundle
 
+pytestmark = pytest.mark.integration
+
 SERVER = """
 import http.server, os, signal, subprocess, sys
 
