@@ -46,7 +46,9 @@ class Recogniser:
         folder = Path(self.bundle.path)
         predictor = Predictor.load(folder)
         check_probe(predictor, folder)
-        app = create_app(predictor, bundle=card_of(open_bundle(folder)))
+        app = create_app(
+            predictor, bundle=card_of(open_bundle(folder), uses_box=predictor.uses_box)
+        )
         self._batcher = app.state.batcher
         routes.mount("/", app)
 

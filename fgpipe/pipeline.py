@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError, NotReadyError
-from fgpipe.images.expectations_file import read_suite
 from fgpipe.records import (
     Baseline,
     Bundle,
@@ -152,6 +151,8 @@ def _read(name: str, *, root: Path) -> object:
     if name == "baseline":
         return Baseline.load(root / BASELINE)
     if name == "expectations":
+        from fgpipe.images.expectations_file import read_suite  # it imports pandas
+
         return read_suite(root / EXPECTATIONS)
     if name == "candidate":
         return root / stage_named("evaluate").folder / "candidate"

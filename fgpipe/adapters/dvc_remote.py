@@ -4,7 +4,9 @@ The URL is in ``.dvc/config``, which git shares; credentials are not: they come 
 environment (``AWS_ACCESS_KEY_ID``, an SSH agent) or from what the user's tools keep.
 """
 
+import os
 import re
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +24,9 @@ PLUGINS = ("azure", "gdrive", "gs", "hdfs", "oss", "webdav", "webdavs")
 
 NO_REMOTE = "no remote is set; `fgpipe data remote URL` sets one"
 
+_N_SHOWN = 5
+"""Most names in a message."""
+
 _CREDENTIALS = re.compile(
     r"locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|AccessDenied"
     r"|Access Denied|Forbidden|Permission denied|not authori[sz]ed|InvalidClientTokenId"
@@ -37,7 +42,9 @@ _UNREACHABLE = re.compile(
 _NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", flags=re.IGNORECASE)
 _NO_PLUGIN = re.compile(r"requires '([\w-]+)' to be installed")
 _UNSAVED = re.compile(r"without (?:a )?confirmation")
-_MISSING = re.compile(r"Checkout failed for following targets:\n((?:\S.*\n)*?)Is your cache")
+_NOT_BROUGHT = re.compile(r"Checkout failed for following targets:\n((?:\S.*\n)*?)Is your cache")
+_NEVER_MADE = re.compile(r"No file hash info found for '(.*)'\.")
+_NOWHERE = re.compile(r"neither locally nor on remote\. Missing cache files:\n((?:md5: .*\n?)+)")
 
 
 class DvcRemote:
@@ -50,10 +57,11 @@ class DvcRemote:
     def set(self, url: str, *, endpoint_url: str | None = None) -> None:
         """Make ``url`` the remote, in place of any other.
 
-        Nothing is connected to.
+        Nothing is connected to. A relative path is made absolute, for ``.dvc/config`` goes to
+        clones elsewhere.
 
         Args:
-            url: A folder, ``ssh://[user@]host[:port]/path`` or ``s3://bucket/path``.
+            url: A folder outside the project, ``ssh://[user@]host[:port]/path`` or ``s3://bucket/path``.
             endpoint_url: The S3 server, if it is not Amazon's.
 
         Raises:
@@ -61,6 +69,8 @@ class DvcRemote:
             UnavailableError: If what speaks its protocol is not installed.
         """
         scheme = _checked(url)
+        if not scheme:
+            url = self._folder(url)
         if endpoint_url is not None:
             if scheme != "s3":
                 raise InputError(f"an endpoint URL goes with s3://..., not with {url}")
@@ -83,13 +93,15 @@ class DvcRemote:
         """Copy every version in use to the remote; a line that says how much that was.
 
         Raises:
-            NotReadyError: If there is no remote.
+            NotReadyError: If there is no remote, or something in use is neither here nor there.
             UnavailableError: If it cannot be reached or refuses.
         """
         return self._transfer("push")
 
     def pull(self) -> str:
         """Bring every version in use from the remote; a line that says how much that was.
+
+        What no stage has made yet is not missed.
 
         Raises:
             NotReadyError: If there is no remote, it lacks something, or what is here has
@@ -102,9 +114,26 @@ class DvcRemote:
         url, _ = self._default()
         if url is None:
             raise NotReadyError(NO_REMOTE)
-        log = self._run(command, remote=url)
+        code, log = self._runner.answer(command)
+        not_brought = _NOT_BROUGHT.search(log)
+        if not_brought:
+            never_made = {os.path.relpath(path, self._root) for path in _NEVER_MADE.findall(log)}
+            _refuse_lacking(set(not_brought[1].splitlines()) - never_made, remote=url)
+        elif code:
+            raise self._error(code, log, command, remote=url)
+        if nowhere := _NOWHERE.search(log):
+            _refuse_unknown(nowhere[1].replace("md5: ", "").split(), remote=url)
         done = [line for line in log.splitlines() if re.match(r"\d+ files? |Everything", line)]
         return f"{url}: {done[-1] if done else command + ' done'}"
+
+    def _folder(self, path: str) -> str:
+        """An absolute path that may be a remote."""
+        folder = Path(os.path.normpath(self._root / path))
+        if folder.is_file():
+            raise InputError(f"{path} is no folder; name one, or a URL")
+        if folder.is_relative_to(self._root):
+            raise InputError(f"{path} is in the project; share the data in a folder outside it")
+        return str(folder)
 
     def _default(self) -> tuple[str | None, str | None]:
         """URL and endpoint URL of the default remote, if there is one."""
@@ -113,13 +142,16 @@ class DvcRemote:
         remote = f"remote.{config.get('core.remote')}"
         return config.get(f"{remote}.url"), config.get(f"{remote}.endpointurl")
 
-    def _run(self, *arguments: str, remote: str = "") -> str:
+    def _run(self, *arguments: str) -> str:
         code, log = self._runner.answer(*arguments)
         if code:
-            raise _explain(log, remote=remote) or self._runner.explained(
-                code, log, command="dvc " + " ".join(arguments)
-            )
+            raise self._error(code, log, *arguments)
         return log
+
+    def _error(self, code: int, log: str, *arguments: str, remote: str = "") -> FgpipeError:
+        command = "dvc " + " ".join(arguments)
+        explained = _explain(log, remote=remote)
+        return explained or self._runner.explained(code, log, command=command)
 
 
 def _checked(url: str) -> str:
@@ -130,7 +162,7 @@ def _checked(url: str) -> str:
         UnavailableError: If what speaks its protocol is not installed.
     """
     if "://" not in url:
-        if not url.strip() or Path(url).is_file():
+        if not url.strip():
             raise InputError(f"{url!r} is no folder; name one, or a URL")
         return ""
     parts = urlsplit(url)
@@ -151,15 +183,31 @@ def _checked(url: str) -> str:
     return parts.scheme
 
 
-def _explain(log: str, *, remote: str) -> FgpipeError | None:  # noqa: PLR0911 - one a failure
+def _refuse_lacking(paths: Collection[str], *, remote: str) -> None:
+    if paths:
+        raise NotReadyError(
+            f"{remote} lacks {_some(sorted(paths))}; `fgpipe data push` where they were made "
+            "puts them there"
+        )
+
+
+def _refuse_unknown(hashes: Sequence[str], *, remote: str) -> None:
+    raise NotReadyError(
+        f"{len(hashes)} of what data/raw.dvc and dvc.lock name are neither here nor at {remote}: "
+        f"{_some(hashes)}; all else is there. `dvc repro` makes what stages make; push data "
+        "where they were added"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _N_SHOWN} more" if len(names) > _N_SHOWN else ""
+    return ", ".join(names[:_N_SHOWN]) + more
+
+
+def _explain(log: str, *, remote: str) -> FgpipeError | None:
     """What is wrong with the remote, if it is the remote that something is wrong with."""
     errors = re.findall(r"^ERROR: (?:unexpected error - )?(.*)", log, flags=re.MULTILINE)
     said = errors[-1] if errors else ""
-    if missing := _MISSING.search(log):
-        paths = ", ".join(missing[1].split()[:5])
-        return NotReadyError(
-            f"{remote} lacks {paths}; `fgpipe data push` where they were made puts them there"
-        )
     if plugin := _NO_PLUGIN.search(log):
         return _not_installed(plugin[1])
     if _UNSAVED.search(said):
@@ -170,16 +218,23 @@ def _explain(log: str, *, remote: str) -> FgpipeError | None:  # noqa: PLR0911 -
     if _NO_BUCKET.search(log):
         return UnavailableError(f"the bucket of {remote} does not exist; make it first")
     if _CREDENTIALS.search(log):
+        said = _first(errors, _CREDENTIALS)
         return UnavailableError(
             f"{remote} asks for credentials that are missing or not accepted; set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) for S3, have an SSH "
             f"key and the host's key for ssh:// ({said})"
         )
     if _UNREACHABLE.search(log):
+        said = _first(errors, _UNREACHABLE)
         return UnavailableError(
             f"{remote} cannot be reached; is the server up, and its address right? ({said})"
         )
     return PipelineError(f"{remote}: {said}") if remote and said else None
+
+
+def _first(errors: Sequence[str], pattern: "re.Pattern[str]") -> str:
+    """The error that says it, which a more general one may follow."""
+    return next((error for error in errors if pattern.search(error)), errors[-1] if errors else "")
 
 
 def _not_installed(package: str) -> UnavailableError:

@@ -23,6 +23,11 @@ LABELS_NAME = "labels.csv"
 REQUIRED = ("path", "label")
 OPTIONAL = ("parent", "group", "split", "box")
 
+MAX_BOX_PX = 10**9
+"""Largest number in a box: far beyond any image, and small enough to compute with."""
+
+_SHOWN_CHARACTERS = 80
+
 _WAY_OUT = "mend labels.csv, or make it anew with `fgpipe data import FOLDER`"
 
 
@@ -43,14 +48,17 @@ class Box:
         """Read ``left top width height``; fractions are rounded.
 
         Raises:
-            DataError: If it is not four numbers, or has no area.
+            DataError: If it is not four numbers, has no area, or is larger than any image.
         """
+        shown = repr(text[:_SHOWN_CHARACTERS])
         try:
             left, top, width, height = (round(float(part)) for part in text.split())
         except (ValueError, OverflowError):
-            raise DataError(f"box is {text!r}, not `left top width height` in pixels") from None
+            raise DataError(f"box is {shown}, not `left top width height` in pixels") from None
         if min(left, top) < 0 or min(width, height) < 1:
-            raise DataError(f"box is {text!r}, which has no area or begins outside the image")
+            raise DataError(f"box is {shown}, which has no area or begins outside the image")
+        if max(left, top, width, height) > MAX_BOX_PX:
+            raise DataError(f"box is {shown}, which is larger than any image (in pixels)")
         return cls(left=left, top=top, width=width, height=height)
 
 

@@ -286,8 +286,15 @@ def _keep_decisions(path: Path, *, raw: Path) -> None:
     if not path.exists():
         return
     labels = {image.path: image.label for image in read_labels(raw)}
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = [(row.get("path") or "", row.get("label") or "") for row in csv.DictReader(file)]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(row["path"] or "", row["label"] or "") for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError):
+        # As a spreadsheet saves it that parts columns by semicolons.
+        raise DataError(
+            f"{path} cannot be read as UTF-8 with commas and the columns path and label, and may "
+            "hold decisions; save it so, or move it away"
+        ) from None
     waiting = [
         f"{name}: {label}"
         for name, label in ((name.strip(), label.strip()) for name, label in rows)

@@ -27,6 +27,9 @@ from fgpipe.report.contact_sheet import (
 PAGE = "data.html"
 SHEETS = "data-classes"
 
+MAX_COMPARED = 100_000
+"""Most images among which close pairs are looked for, which takes 30 s on two cores."""
+
 _SHEET_NAME = re.compile(r"\d{4,}(-[a-z0-9-]+)?\.html")
 
 
@@ -67,27 +70,38 @@ def show_data(
 
 
 def look_at(
-    raw: Path, *, n_per_class: int, embedder: Embedder | None, cache: MeasureCache
+    raw: Path,
+    *,
+    n_per_class: int,
+    embedder: Embedder | None,
+    cache: MeasureCache,
+    max_compared: int = MAX_COMPARED,
 ) -> DataLook:
-    """What there is to show; arguments as for :func:`show_data`."""
+    """What there is to show; close pairs are looked for among ``max_compared`` images at most.
+
+    Further arguments as for :func:`show_data`.
+    """
     images = known_images(raw)
     parents = {image.label: image.parent for image in read_labels(raw)}
     of_label: dict[str, list[str]] = {label: [] for label in sorted(parents)}
     for image in images:
         of_label[image.label].append(image.path)
-    targets = np.searchsorted(list(of_label), [image.label for image in images])
+    drawn = set(sample_of([image.path for image in images], n=max_compared))
+    compared = [image for image in images if image.path in drawn]
+    targets = np.searchsorted(list(of_label), [image.label for image in compared])
     if embedder is not None:
         rows = embedder.embed(
             raw,
-            [image.path for image in images],
-            sha256s=[image.sha256 for image in images],
+            [image.path for image in compared],
+            sha256s=[image.sha256 for image in compared],
             description="embedding",
         )
         pairs = closest_by_embedding(rows, targets)
         measured = "Likeness is the cosine of what a general network sees in two images, 1 at most."
     else:
-        pairs = closest_by_hash(_hashes(raw, images, cache=cache), targets)
+        pairs = closest_by_hash(_hashes(raw, compared, cache=cache), targets)
         measured = "Likeness is told by perceptual hashes of 64 bits: fewer differing are closer."
+    among = "all" if len(compared) == len(images) else f"{len(compared):,} drawn from the"
     return DataLook(
         n_images=len(images),
         n_groups=len({image.group for image in images}),
@@ -101,8 +115,10 @@ def look_at(
             )
             for position, (label, paths) in enumerate(of_label.items(), start=1)
         ),
-        pairs=tuple(_shown(pair, images, by_hash=embedder is None) for pair in pairs),
-        measure=f"{measured} The closest among all {len(images):,} images; each is shown once.",
+        pairs=tuple(_shown(pair, compared, by_hash=embedder is None) for pair in pairs),
+        measure=(
+            f"{measured} The closest among {among} {len(images):,} images; each is shown once."
+        ),
     )
 
 

@@ -43,6 +43,9 @@ class BundleCard(BundleName):
     """Each class's coarser class; empty if there are none."""
     precision: str
     """Precision it computes in, which is the one it was evaluated in."""
+    uses_box: bool
+    """Whether it was trained on what boxes hold: then the form's field ``box`` says where
+    in an image to look, and without it the whole image is taken. Else it changes nothing."""
 
 
 class Recognition(LabelProbability):
@@ -66,14 +69,20 @@ class Problem(Answer):
     """The reason, for a person."""
 
 
-def card_of(description: BundleDescription) -> BundleCard:
-    """What the endpoint tells about a bundle."""
+def card_of(description: BundleDescription, *, uses_box: bool) -> BundleCard:
+    """What the endpoint tells about a bundle.
+
+    Args:
+        description: What ``bundle.json`` says.
+        uses_box: What the predictor that was loaded from it says.
+    """
     return BundleCard(
         name=description.name,
         sha256=description.bundle_sha256,
         labels=description.labels,
         parents=description.parents,
         precision=description.precision,
+        uses_box=uses_box,
     )
 
 

@@ -7,8 +7,8 @@
 
 Whatever bytes come, the answer is a 4xx with a reason, never a 5xx: 413 for a body that
 is too large, 415 for one that is no image by its type, 422 for one that does not decode or
-whose box is outside it.
-503 means that all places are taken. Decoding and inference run in threads.
+whose box is none or outside it. 503 means that all places are taken. Decoding and
+inference run in threads.
 """
 
 import os
@@ -121,7 +121,8 @@ def create_app(
 
         The image is a form's file (`image` or `file`) or the whole body. A form may have a
         field `box` (`left top width height`, in pixels of the upright image), which is used
-        where the model was trained on what boxes hold; without it the whole image is.
+        where the model was trained on what boxes hold (`uses_box` of `/bundle`); without it
+        the whole image is.
         """
         try:
             with batcher.place():

@@ -37,6 +37,7 @@ def render_model_card(
     manifest: Manifest,
     trained: TrainedModel,
     calibration: Calibration,
+    uses_box: bool,
 ) -> str:
     """The card as Markdown.
 
@@ -47,6 +48,7 @@ def render_model_card(
         manifest: The data.
         trained: The network.
         calibration: Its figures.
+        uses_box: Whether it was trained on what boxes hold.
     """
     environment = Environment(
         loader=PackageLoader("fgpipe.serving", "."),
@@ -65,6 +67,7 @@ def render_model_card(
         trained=trained,
         calibration=calibration,
         parents=sorted(set(trained.parents.values())),
+        uses_box=uses_box,
         protocol=PROTOCOLS[trained.protocol],
         splits=SPLITS,
         figures=[

@@ -137,6 +137,11 @@ class Predictor:
         """Height and width of what the graph takes."""
         return self._transform.image_size_px
 
+    @property
+    def uses_box(self) -> bool:
+        """Whether it was trained on what boxes hold; an image without one is taken whole."""
+        return self._transform.uses_box
+
     def preprocess(
         self, image: UInt8[np.ndarray, "height width 3"], box: Box | None = None
     ) -> UInt8[np.ndarray, "size size 3"]:

@@ -10,6 +10,7 @@ height`` in pixels of the upright image, as in ``labels.csv``.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastapi import HTTPException, Request
@@ -100,7 +101,7 @@ async def _of_form(request: Request) -> Upload:
             for field in FIELDS:
                 part = form.get(field)
                 if isinstance(part, UploadFile):
-                    return Upload(await part.read(), _box(form.get("box")))
+                    return Upload(await part.read(), _box(form.getlist("box")))
                 if part is not None:
                     raise HTTPException(422, f"field {field!r} is text, not a file: {EXAMPLES}")
             raise HTTPException(422, f"the form has no file {' or '.join(FIELDS)}: {EXAMPLES}")
@@ -108,12 +109,21 @@ async def _of_form(request: Request) -> Upload:
         raise HTTPException(422, f"the form is broken: {error.message[:200]}") from None
 
 
-def _box(field: UploadFile | str | None) -> Box | None:
-    if field is None or field == "":
+def _box(fields: Sequence[UploadFile | str]) -> Box | None:
+    if len(fields) > 1:
+        raise HTTPException(
+            422, f"the form has {len(fields)} fields 'box'; send a request for each object"
+        )
+    field = fields[0] if fields else ""
+    if field == "":
         return None
     if isinstance(field, UploadFile):
         raise HTTPException(422, "field 'box' is a file, not text (left top width height)")
+    if len(field) > MAX_BOX_CHARACTERS:
+        raise HTTPException(
+            422, f"field 'box' has {len(field)} characters, not `left top width height` in pixels"
+        )
     try:
-        return Box.parse(field[:MAX_BOX_CHARACTERS])
+        return Box.parse(field)
     except DataError as error:
         raise HTTPException(422, str(error)) from None

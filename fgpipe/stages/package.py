@@ -11,6 +11,7 @@ from pathlib import Path
 from fgpipe.config import PackageConfig
 from fgpipe.errors import NotReadyError
 from fgpipe.images.table import read_table
+from fgpipe.images.transforms import Preprocessing
 from fgpipe.nn.embedder import create_embedder
 from fgpipe.ports import Ports
 from fgpipe.records import Bundle, Manifest, Stored, TrainedModel, file_sha256
@@ -72,6 +73,7 @@ def package(
         manifest=manifest.record,
         trained=train.record,
         calibration=calibration,
+        uses_box=Preprocessing.from_json((folder / "transform.json").read_text()).uses_box,
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     description = seal_bundle(

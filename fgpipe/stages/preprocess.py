@@ -38,10 +38,16 @@ def preprocess(
     """Write ``images.npy``, one row a row of the manifest, and ``transform.json``.
 
     Raises:
-        DataError: If a file does not decode, a box is outside its image, or boxes are to
-            be cut out and no image has one.
+        DataError: If a file does not decode, a box is outside its image, boxes are to be
+            cut out and no image has one, or no image is there to be trained on.
     """
     table = read_table(manifest.payload)
+    in_training = (table["split"] == "train").tolist()
+    if not any(in_training):
+        raise DataError(
+            f"none of {len(table)} images is in the train split; mend the column `split` of "
+            "labels.csv, or set manifest.protocol to stable"
+        )
     transform = Preprocessing.from_config(**config.model_dump())
     boxes = boxes_of(table)
     n_without_box = sum(box is None for box in boxes) if transform.uses_box else None
@@ -64,7 +70,7 @@ def preprocess(
         progress,
         n_images=len(table),
         size_px=config.image_size_px,
-        counted=(table["split"] == "train").tolist(),
+        counted=in_training,
     )
     transform_path = out / "payload" / "transform.json"
     transform_path.write_text(transform.to_json())

@@ -9,11 +9,14 @@ from fgpipe.images.boxes import boxes_of
 from fgpipe.images.table import TABLE_NAME, read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.records import Evaluation, Manifest, Stored
-from fgpipe.serving.bundle import PROBE_FILE, Probe, check_probe
+from fgpipe.serving.answers import card_of
+from fgpipe.serving.bundle import PROBE_FILE, Probe, check_probe, open_bundle
 from fgpipe.serving.predictor import Predictor
+from fgpipe.stages import evaluate
 from tests.support.ports import fake_ports
 from tests.support.tiny_model import (
     SIZE_PX,
+    Done,
     Tiny,
     copied,
     register_champion,
@@ -27,7 +30,6 @@ class Boxed:
     tiny: Tiny
     evaluation: Evaluation
     """With the same model as champion."""
-    evaluated: Path
     packaged: Path
 
 
@@ -47,12 +49,15 @@ def boxed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Boxed:
     transform = Preprocessing.from_config(image_size_px=SIZE_PX, resize="box", box_margin=0.1)
     (train.payload / "transform.json").write_text(transform.to_json())
     changed = replace(tiny, manifest=with_boxes(tiny.manifest, folder / "table"), train=train)
-    run_evaluate(changed, folder / "first")
-    run_package(changed, folder / "first", folder / "package")
     ports = fake_ports(folder)
-    baseline = register_champion(folder / "package" / "payload", ports)
-    evaluation = run_evaluate(changed, folder / "second", baseline=baseline, ports=ports)
-    return Boxed(changed, evaluation, folder / "second", folder / "package" / "payload")
+    with pytest.MonkeyPatch.context() as patch:
+        # The pages say nothing of boxes, and would take most of the time.
+        patch.setattr(evaluate, "render_report", lambda *_, **__: "")
+        run_evaluate(changed, folder / "first")
+        run_package(changed, folder / "first", folder / "package")
+        baseline = register_champion(folder / "package" / "payload", ports)
+        evaluation = run_evaluate(changed, folder / "second", baseline=baseline, ports=ports)
+    return Boxed(changed, evaluation, folder / "package" / "payload")
 
 
 def test_the_figures_are_those_of_what_the_boxes_hold(boxed: Boxed) -> None:
@@ -89,3 +94,14 @@ def test_the_probe_carries_its_boxes_and_the_bundle_is_held_to_them(boxed: Boxed
     assert None in {image.box for image in images}
     assert len({image.box for image in images}) > 2
     check_probe(Predictor.load(boxed.packaged), boxed.packaged)
+
+
+def test_a_model_of_boxes_says_so_and_what_happens_without_one(boxed: Boxed, done: Done) -> None:
+    card = (boxed.packaged / "README.md").read_text()
+
+    assert "- **Box:** trained on what each image's box holds." in card
+    assert "Without a box the whole image is taken" in card
+    assert "**Box:**" not in (done.packaged / "README.md").read_text()
+    for folder, uses_box in ((boxed.packaged, True), (done.packaged, False)):
+        predictor = Predictor.load(folder)
+        assert card_of(open_bundle(folder), uses_box=predictor.uses_box).uses_box == uses_box

@@ -164,6 +164,16 @@ def test_the_predictor_is_given_the_very_bytes_that_training_was(
             assert np.array_equal(prepared, pixels[row]), (color_space, resize, contrast, path)
 
 
+def test_data_without_a_training_image_are_refused(
+    odd: tuple[Path, Stored[Manifest]], tmp_path: Path
+) -> None:
+    table = read_table(odd[1].payload).assign(split="test")
+    manifest = stored_manifest(table, tmp_path)
+
+    with pytest.raises(DataError, match=r"none of 5 images is in the train split.*protocol"):
+        run_odd((odd[0], manifest), tmp_path / "out", config())
+
+
 def test_images_without_a_box_are_taken_whole_and_counted(
     odd: tuple[Path, Stored[Manifest]], tmp_path: Path
 ) -> None:

