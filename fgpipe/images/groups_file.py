@@ -49,6 +49,8 @@ def read_groups(raw: Path) -> list[GroupRow]:
     Raises:
         DataError: If it is missing or not as written.
     """
+    if not (raw / GROUPS_NAME).exists():
+        raise DataError(f"{raw / GROUPS_NAME} does not exist; {_WAY_OUT}")
     _, rows = read_rows(raw / GROUPS_NAME, required=COLUMNS)
     problems = []
     groups: dict[str, GroupRow] = {}

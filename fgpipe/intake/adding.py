@@ -33,6 +33,7 @@ from fgpipe.intake.incoming import (
     quarantined,
     refuse_empty_classes,
     refuse_mixed_parents,
+    refuse_new_classes,
 )
 from fgpipe.intake.near_search import near_pairs
 from fgpipe.intake.reporting import AddReport
@@ -94,6 +95,7 @@ class _Added:
     released: Sequence[QuarantinedImage]
     """Rows of the quarantine that what comes in takes the place of."""
     n_there: int
+    n_quarantined_before: int
     removed: Sequence[str]
 
     @property
@@ -106,15 +108,8 @@ def _refuse_classes(incoming: Incoming, held: Held, *, new_classes: bool) -> Non
     refuse_empty_classes(incoming, known=held.labels)
     arriving = {image.label: image.parent for image in incoming.images}
     arriving |= {each.image.label: each.image.parent for each in incoming.unusable}
-    new = sorted(arriving.keys() - held.labels)
-    if new and not new_classes:
-        spelt = {label.casefold(): label for label in held.labels}
-        lines = [
-            f"{label} (there is {spelt[label.casefold()]})" if label.casefold() in spelt else label
-            for label in new
-        ]
-        what = f"{len(new)} class(es) are not in data/raw"
-        raise DataError(listed(what, lines, f"{NOTHING_WRITTEN}; `--new-classes` lets them in"))
+    if not new_classes:
+        refuse_new_classes(arriving, known=held.labels)
     parents = held.parents
     clashes = [
         f"{label}: {parent} here, {parents[label] or 'none'} in data/raw"
@@ -124,7 +119,7 @@ def _refuse_classes(incoming: Incoming, held: Held, *, new_classes: bool) -> Non
     if clashes:
         what = f"{len(clashes)} class(es) have another parent in data/raw"
         raise DataError(listed(what, clashes, f"{NOTHING_WRITTEN}; mend one of them"))
-    refuse_mixed_parents(parents | {label: arriving[label] for label in new})
+    refuse_mixed_parents(arriving | parents)
 
 
 def _judge(
@@ -162,19 +157,21 @@ def _judge(
         image, sha256 = incoming.images[new[n]], incoming.sha256s[new[n]]
         bad.append((image, _bridge(image, sha256, reason=reason, batch=batch)))
     listed_already = {(row.sha256, row.source) for row in held.quarantined}
+    told = [(i, row) for i, row in bad if (row.sha256, row.source) not in listed_already]
     hashes = {row.sha256 for row in grouped.rows}
     sources = {image.path for image in kept}
     return _Added(
         batch=batch,
         images=list(zip(kept, _free_paths(kept, held.images), strict=True)),
         groups=grouped.rows,
-        quarantined=[(i, row) for i, row in bad if (row.sha256, row.source) not in listed_already],
+        quarantined=told,
         released=[
             row
             for row in held.quarantined
             if row.sha256 in hashes or (row.kind != "bridge" and row.source in sources)
         ],
         n_there=n_there,
+        n_quarantined_before=len(bad) - len(told),
         removed=removed,
     )
 
@@ -308,6 +305,7 @@ def _report(source: Source, incoming: Incoming, added: _Added, held: Held) -> Ad
         new_labels=tuple(sorted({image.label for image, _ in added.images} - held.labels)),
         renamed=tuple((image.path, path) for image, path in added.images if image.path != path),
         n_quarantined=len(bad),
+        n_quarantined_before=added.n_quarantined_before,
         reasons=counted_reasons(bad),
         removed=tuple(added.removed),
         n_total=len(held.images) + len(added.images),

@@ -1,9 +1,5 @@
 """Whatever lies at a path, or can be fetched, becomes ``data/raw``."""
 
-import contextlib
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from fgpipe.images.measure_cache import MeasureCache
@@ -11,6 +7,7 @@ from fgpipe.images.sources.registry import fetch_source, open_source
 from fgpipe.intake.adding import add_source
 from fgpipe.intake.importing import import_source
 from fgpipe.intake.reporting import AddReport, ImportReport
+from fgpipe.intake.transaction import own_folder
 from fgpipe.nn.embedder import Embedder
 
 
@@ -35,7 +32,7 @@ def import_path(
         InputError: If no kind is called so.
         DataError: If it cannot be used, or ``raw`` holds other images already.
     """
-    with working_folder(raw) as work:
+    with own_folder(raw, kind="work") as work:
         source = open_source(path, kind=kind, work=work)
         return import_source(source, raw=raw, cache=cache, embedder=embedder)
 
@@ -64,7 +61,7 @@ def add_path(
         NotReadyError: If there is nothing to add to.
         DataError: If it cannot be used, or as for :func:`add_source`.
     """
-    with working_folder(raw) as work:
+    with own_folder(raw, kind="work") as work:
         source = open_source(path, kind=kind, work=work)
         return add_source(source, raw=raw, cache=cache, embedder=embedder, new_classes=new_classes)
 
@@ -91,32 +88,6 @@ def import_fetched(
         UnavailableError: If its package or a network is not there.
         DataError: If it cannot be used, or ``raw`` holds other images already.
     """
-    with working_folder(raw) as work:
+    with own_folder(raw, kind="work") as work:
         source = fetch_source(name, downloads=downloads, work=work)
         return import_source(source, raw=raw, cache=cache, embedder=embedder)
-
-
-@contextlib.contextmanager
-def working_folder(raw: Path) -> Iterator[Path]:
-    """A folder beside ``data/raw`` to unpack into, which vanishes; so do those of the killed."""
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    for stale in raw.parent.glob(f".{raw.name}.*.work"):
-        if not _is_running(stale.suffixes[-2].removeprefix(".")):
-            shutil.rmtree(stale, ignore_errors=True)
-    work = raw.with_name(f".{raw.name}.{os.getpid()}.work")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True

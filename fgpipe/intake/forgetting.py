@@ -12,7 +12,7 @@ from fgpipe.errors import DataError, NotReadyError
 from fgpipe.images.files import listed
 from fgpipe.images.known_images import known_images
 from fgpipe.images.quarantine_file import QuarantinedImage
-from fgpipe.intake.held import Held, read_held, stage_tables
+from fgpipe.intake.held import Held, read_held, refuse_other_files, stage_tables
 from fgpipe.intake.incoming import NOTHING_WRITTEN, hash_of
 from fgpipe.intake.reporting import some_lines
 from fgpipe.intake.transaction import exclusive, staged
@@ -83,11 +83,12 @@ def remove_images(
 
     Raises:
         NotReadyError: If there are no images.
-        DataError: If a name is that of no image or of several, or fewer than two classes
-            would be left; nothing is removed.
+        DataError: If a name is that of no image or of several, fewer than two classes would
+            be left, or ``raw`` holds other files than its tables name; nothing is removed.
     """
     with exclusive(raw):
         held = read_held(raw)
+        refuse_other_files(held, raw=raw)
         images, bad = _found(names, held, raw=raw)
         left = [image for image in held.images if image.path not in images]
         if len({image.label for image in left}) < 2:
@@ -176,7 +177,7 @@ def _found(
     digests = {path: hash_of(raw / path) for path in images}
     changed = [path for path, sha256 in digests.items() if sha256 not in held.groups]
     if changed:
-        what = f"{len(changed)} of these images are gone or have other bytes than came in"
+        what = f"{len(changed)} of these images have other bytes than came in"
         way_out = f"{NOTHING_WRITTEN}; `dvc checkout data/raw` brings the last version back"
         raise DataError(listed(what, changed, way_out))
     return digests, bad

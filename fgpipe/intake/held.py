@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import DataError, NotReadyError
-from fgpipe.images.files import ImageMeasures, all_usable, list_images, listed
+from fgpipe.images.files import ImageMeasures, all_usable, list_names, listed
 from fgpipe.images.groups_file import GROUPS_NAME, GroupRow, groups_text, read_groups
 from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, labels_text, read_labels
 from fgpipe.images.measure_cache import MeasureCache
@@ -62,6 +62,25 @@ def read_held(raw: Path) -> Held:
     )
 
 
+def refuse_other_files(held: Held, *, raw: Path) -> None:
+    """Refuse images that the tables do not name, and names without an image.
+
+    What changes ``data/raw`` makes a version of all that lies there.
+
+    Raises:
+        DataError: Naming them.
+    """
+    named = {image.path for image in held.images}
+    on_disk = set(list_names(raw, without=QUARANTINE_FOLDER))
+    if unnamed := sorted(on_disk - named):
+        what = f"{len(unnamed)} image(s) in {raw} are not in labels.csv"
+        way_out = "move them out of data/raw, then `fgpipe data add` them"
+        raise DataError(listed(what, unnamed, way_out))
+    missing = sorted(path for path in named - on_disk if not (raw / path).is_file())
+    if missing:
+        raise DataError(listed(f"{len(missing)} image(s) are not there", missing, _WAY_OUT))
+
+
 def measure_held(held: Held, *, raw: Path, cache: MeasureCache) -> list[ImageMeasures]:
     """Measures of every image there is, checked to be what came in.
 
@@ -73,14 +92,8 @@ def measure_held(held: Held, *, raw: Path, cache: MeasureCache) -> list[ImageMea
     Raises:
         DataError: If files and tables do not agree.
     """
+    refuse_other_files(held, raw=raw)
     paths = [image.path for image in held.images]
-    on_disk = {
-        path.relative_to(raw).as_posix() for path in list_images(raw, without=QUARANTINE_FOLDER)
-    }
-    if unnamed := sorted(on_disk - set(paths)):
-        what = f"{len(unnamed)} image(s) in {raw} are not in labels.csv"
-        way_out = "move them out of data/raw, then `fgpipe data add` them"
-        raise DataError(listed(what, unnamed, way_out))
     results = cache.measure_all(raw, paths, description=f"reading {len(paths):,} images")
     measures = all_usable(results, way_out=_WAY_OUT)
     changed = [

@@ -35,7 +35,7 @@ from fgpipe.intake.incoming import (
 )
 from fgpipe.intake.near_search import near_pairs
 from fgpipe.intake.reporting import ImportReport
-from fgpipe.intake.transaction import exclusive, partial_folder
+from fgpipe.intake.transaction import exclusive, own_folder
 
 if TYPE_CHECKING:
     from fgpipe.nn.embedder import Embedder
@@ -65,7 +65,7 @@ def import_source(
             there = _already_there(source, raw=raw)
             if there is not None:
                 return there
-        with partial_folder(raw) as partial:
+        with own_folder(raw, kind="partial") as partial:
             report = _write(source, partial=partial, cache=cache, embedder=embedder)
             if raw.is_dir():
                 raw.rmdir()

@@ -4,12 +4,12 @@ import os
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fgpipe.errors import DataError
+from fgpipe.errors import DataError, UnavailableError
 from fgpipe.images.files import ImageMeasures, listed
 from fgpipe.images.labels_file import LabelledImage
 from fgpipe.images.measure_cache import MeasureCache
@@ -158,10 +158,25 @@ def quarantine_path(image: SourceImage, sha256: str) -> str:
 
 
 def copy_all(files: Iterable[tuple[Path, Path]]) -> None:
-    """Copy files to where their folders are already, some at a time."""
+    """Copy files to where their folders are already, some at a time.
+
+    Raises:
+        UnavailableError: If the disk is full, or a file cannot be read any more.
+    """
+
+    def copy(pair: tuple[Path, Path]) -> None:
+        try:
+            shutil.copyfile(*pair)
+        except OSError as error:
+            what = f"{pair[0]} cannot be copied into data/ ({error.strerror})"
+            raise UnavailableError(f"{what}; {NOTHING_WRITTEN}") from None
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda pair: shutil.copyfile(*pair), files):
-            pass
+        try:
+            for _ in pool.map(copy, files):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def counted_reasons(rows: Iterable[QuarantinedImage]) -> Mapping[str, int]:
@@ -188,6 +203,22 @@ def refuse_empty_classes(incoming: Incoming, *, known: Iterable[str] = ()) -> No
         reasons = [f"{each.image.path}: {each.reason}" for each in lost]
         way_out = f"{NOTHING_WRITTEN}; mend these files, or leave the class out"
         raise DataError(listed(what, reasons, way_out))
+
+
+def refuse_new_classes(labels: Iterable[str], *, known: Collection[str]) -> None:
+    """Refuse classes that are not there yet.
+
+    Raises:
+        DataError: Naming them, and those there that differ from one in case only.
+    """
+    spelt = {label.casefold(): label for label in known}
+    lines = [
+        f"{label} (there is {spelt[label.casefold()]})" if label.casefold() in spelt else label
+        for label in sorted(set(labels).difference(known))
+    ]
+    if lines:
+        what = f"{len(lines)} class(es) are not in data/raw"
+        raise DataError(listed(what, lines, f"{NOTHING_WRITTEN}; `--new-classes` lets them in"))
 
 
 def refuse_mixed_parents(parents: Mapping[str, str | None]) -> None:

@@ -9,8 +9,8 @@ from fgpipe.errors import DataError
 from fgpipe.images.files import listed
 from fgpipe.images.known_images import known_images
 from fgpipe.images.labels_file import LabelledImage, read_rows
-from fgpipe.intake.held import Held, read_held, stage_tables
-from fgpipe.intake.incoming import NOTHING_WRITTEN, refuse_mixed_parents
+from fgpipe.intake.held import Held, read_held, refuse_other_files, stage_tables
+from fgpipe.intake.incoming import NOTHING_WRITTEN, refuse_mixed_parents, refuse_new_classes
 from fgpipe.intake.reporting import some_lines
 from fgpipe.intake.transaction import exclusive, staged
 from fgpipe.records import file_sha256
@@ -57,10 +57,17 @@ def relabel(path: Path, *, raw: Path, new_classes: bool) -> RelabelReport:
     Raises:
         NotReadyError: If there are no images.
         DataError: If a row names no image, an image of other bytes or with another label
-            than it says, or a class that is not there; nothing is changed.
+            than it says, or a class that is not there, or ``raw`` holds other files than its
+            tables name; nothing is changed.
     """
     with exclusive(raw):
         held = read_held(raw)
+        refuse_other_files(held, raw=raw)
+        if not path.is_file():
+            raise DataError(
+                f"{path} is no file; give a CSV with the columns path and label, such as "
+                "`fgpipe data label-errors` writes"
+            )
         columns, rows = read_rows(path, required=["label"])
         if not {"path", "sha256"} & set(columns):
             raise DataError(f"{path} has neither a column 'path' nor 'sha256'")
@@ -113,7 +120,8 @@ def _resolved(
             problems.append(f"line {line}: {problem}")
     if problems:
         what = f"{name} has {len(problems)} wrong row(s)"
-        raise DataError(listed(what, problems, NOTHING_WRITTEN))
+        way_out = f"{NOTHING_WRITTEN}; paths and labels are those of data/raw/labels.csv"
+        raise DataError(listed(what, problems, way_out))
     return wanted
 
 
@@ -134,11 +142,16 @@ def _parents(
     """The parent of every class that there is or that comes.
 
     Raises:
-        DataError: If one is not there and must not be new.
+        DataError: If one is not there and must not be new, or comes with two parents.
     """
-    given = {row["label"]: row.get("parent") or None for _, row in rows}
+    given: dict[str, set[str]] = {}
+    for _, row in rows:
+        given.setdefault(row["label"], set()).update(filter(None, [row.get("parent")]))
     new = sorted(given.keys() - held.labels)
-    if new and not new_classes:
-        what = f"{len(new)} class(es) are not in data/raw"
-        raise DataError(listed(what, new, f"{NOTHING_WRITTEN}; `--new-classes` lets them in"))
-    return held.parents | {label: given[label] for label in new}
+    if not new_classes:
+        refuse_new_classes(new, known=held.labels)
+    two = [f"{label}: {', '.join(sorted(given[label]))}" for label in new if len(given[label]) > 1]
+    if two:
+        what = f"{len(two)} class(es) have several parents"
+        raise DataError(listed(what, two, f"{NOTHING_WRITTEN}; give each the same one everywhere"))
+    return held.parents | {label: next(iter(given[label]), None) for label in new}

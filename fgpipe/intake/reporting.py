@@ -77,6 +77,8 @@ class AddReport:
     """Path wanted and path given, where other bytes had it."""
     n_quarantined: int
     """Files that were quarantined."""
+    n_quarantined_before: int
+    """Files that were in quarantine already."""
     reasons: Mapping[str, int]
     """How many of them for which reason."""
     removed: tuple[str, ...]
@@ -89,7 +91,8 @@ class AddReport:
     """What a user of them should know."""
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: nothing is new"]
+        what = "no image was added" if self.n_quarantined else "nothing is new"
+        lines = [f"{self.source}: {what}"]
         if self.batch is not None:
             what = f"{self.n_images:,} images added as batch {self.batch}"
             lines = [f"{self.source}: {what}, {self.n_total:,} in all"]
@@ -103,6 +106,8 @@ class AddReport:
             lines.append(f"  {self.n_joined:,} of them joined a group that was there")
         if self.n_there:
             lines.append(f"  {self.n_there:,} were there already")
+        if self.n_quarantined_before:
+            lines.append(f"  {self.n_quarantined_before:,} were quarantined before")
         lines += repeat_lines(self.n_repeats)
         if self.renamed:
             lines.append(f"  {len(self.renamed)} got another name, theirs being taken:")

@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from fgpipe.errors import NotReadyError, UnavailableError
 from fgpipe.images.groups_file import GROUPS_NAME
@@ -107,7 +108,7 @@ def staged(raw: Path) -> Iterator[Staging]:
     Yields:
         What to write the change into; an exception drops it.
     """
-    with partial_folder(raw) as folder:
+    with own_folder(raw, kind="partial") as folder:
         staging = Staging(folder)
         staging.files.mkdir()
         yield staging
@@ -174,19 +175,24 @@ def _carry_out(moved: Sequence[str], removed: Sequence[str], *, files: Path, raw
 
 
 @contextlib.contextmanager
-def partial_folder(raw: Path) -> Iterator[Path]:
-    """A folder beside ``raw`` that vanishes unless it was renamed; so do those of the killed."""
+def own_folder(raw: Path, *, kind: Literal["partial", "work"]) -> Iterator[Path]:
+    """A folder beside ``raw`` that vanishes unless it was renamed; so do those of the killed.
+
+    Args:
+        raw: The folder ``data/raw``.
+        kind: What is in it: a change being written, or what a source was unpacked to.
+    """
     raw.parent.mkdir(parents=True, exist_ok=True)
-    for stale in raw.parent.glob(f".{raw.name}.*.partial"):
+    for stale in raw.parent.glob(f".{raw.name}.*.{kind}"):
         if not _is_running(stale.suffixes[-2].removeprefix(".")):
             shutil.rmtree(stale, ignore_errors=True)
-    partial = raw.with_name(f".{raw.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    own = raw.with_name(f".{raw.name}.{os.getpid()}.{kind}")
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir()
     try:
-        yield partial
+        yield own
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _ready(raw: Path) -> Path:

@@ -180,7 +180,7 @@ WRONG = {
     "add as an unknown kind": (("add", "more", "--as", "x"), "no source is called 'x'"),
     "remove an unknown path": (("remove", "images/x.png"), "images/x.png is not in data/raw"),
     "remove by a list that is not there": (("remove", "--from", "x.txt"), "x.txt cannot be read"),
-    "relabel by a list that is not there": (("relabel", "x.csv"), "x.csv does not exist"),
+    "relabel by a list that is not there": (("relabel", "x.csv"), "x.csv is no file"),
     "relabel an unknown path": (("relabel", "wrong.csv"), "line 2: images/x.png is not in"),
     "remote of an unknown kind": (("remote", "ftp://x"), "no remote that is known"),
     "push to nowhere": (("push",), "no remote is set"),

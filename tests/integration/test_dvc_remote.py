@@ -151,8 +151,18 @@ def test_another_remote_takes_the_place_of_the_former(project: Path, tmp_path: P
     assert remote.describe() == f"the remote is {tmp_path / 'share'}"
 
 
+def test_a_relative_path_is_noted_absolute_for_clones_elsewhere(
+    project: Path, tmp_path: Path
+) -> None:
+    DvcRemote(project).set("../share")
+
+    assert f"url = {tmp_path / 'share'}" in (project / ".dvc" / "config").read_text()
+
+
 WRONG = {
     "a file": ("dvc.yaml", None, "is no folder"),
+    "the project": (".", None, "is in the project"),
+    "a folder of the project": ("data/raw", None, "is in the project"),
     "nothing": (" ", None, "is no folder"),
     "an unknown kind": ("ftp://host/x", None, "give a folder's path, ssh://... or s3://..."),
     "a password": ("ssh://me:secret@host/x", None, "has a password in it"),
@@ -160,7 +170,7 @@ WRONG = {
     "no bucket": ("s3:///x", None, "names no bucket"),
     "no host": ("ssh:///x", None, "names no host"),
     "a missing plugin": ("gs://bucket/x", None, "`pip install dvc-gs` brings it"),
-    "endpoint of a folder": ("share", "http://x", "goes with s3://"),
+    "endpoint of a folder": ("../share", "http://x", "goes with s3://"),
     "endpoint without scheme": ("s3://bucket/x", "host:9000", "must begin with http"),
 }
 
@@ -221,7 +231,7 @@ def no_permission(project: Path, bucket: str, s3: str, patch: pytest.MonkeyPatch
 
 FAILURES: list[tuple[Callable[..., None], type[FgpipeError], str]] = [
     (no_remote, NotReadyError, "`fgpipe data remote URL` sets one"),
-    (no_server, UnavailableError, "cannot be reached"),
+    (no_server, UnavailableError, "Could not connect to the endpoint"),
     (no_ssh_server, UnavailableError, "cannot be reached"),
     (no_credentials, UnavailableError, "asks for credentials"),
     (no_bucket, UnavailableError, "does not exist; make it first"),
@@ -260,6 +270,35 @@ def test_what_was_never_pushed_is_named(project: Path, tmp_path: Path) -> None:
 
     with pytest.raises(NotReadyError, match=r"lacks .*data/raw.*`fgpipe data push`"):
         DvcRemote(tmp_path / "clone").pull()
+
+
+def test_what_no_stage_has_made_yet_is_not_missed(project: Path, tmp_path: Path) -> None:
+    (project / "dvc.lock").unlink()
+    DvcRemote(project).set(str(tmp_path / "share"))
+    DvcRemote(project).push()
+    commit(project, "remote")
+    git("clone", "--quiet", str(project), str(tmp_path / "clone"), root=tmp_path)
+
+    said = DvcRemote(tmp_path / "clone").pull()
+
+    assert content(tmp_path / "clone" / "data" / "raw") == content(project / "data" / "raw")
+    assert "7 files fetched" in said
+    shutil.rmtree(tmp_path / "share")
+    shutil.rmtree(tmp_path / "clone" / ".dvc" / "cache")
+    shutil.rmtree(tmp_path / "clone" / "data" / "raw")
+    with pytest.raises(NotReadyError, match=r"lacks data/raw; "):
+        DvcRemote(tmp_path / "clone").pull()
+
+
+def test_what_is_neither_here_nor_there_is_not_said_to_be_pushed(
+    project: Path, tmp_path: Path
+) -> None:
+    digest = DvcRunner(project).add(Path("data/raw"))
+    shutil.rmtree(project / ".dvc" / "cache")
+    DvcRemote(project).set(str(tmp_path / "share"))
+
+    with pytest.raises(NotReadyError, match=f"neither here nor at .*{digest}"):
+        DvcRemote(project).push()
 
 
 def test_changes_that_are_no_version_are_not_pulled_over(project: Path, tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_groups(tmp_path) == rows
 
 
+def test_a_file_that_is_gone_is_told_how_it_comes_back(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"groups\.csv does not exist; .*dvc checkout"):
+        read_groups(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [

@@ -1,5 +1,6 @@
 """Images are added to what is there, which stays as it is."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -321,6 +322,7 @@ def test_a_name_that_means_one_group_and_a_look_of_another_is_a_bridge(
     report = add(raw, offer.image("x.jpg", of=0, group="g"))
 
     assert (report.n_images, report.n_quarantined) == (0, 1)
+    assert str(report).startswith("more: no image was added\n")
     (row,) = read_quarantine(raw)
     assert row.reason.endswith("(near images/00.png and the group named g)")
 
@@ -357,6 +359,7 @@ def test_unusable_files_are_quarantined_and_leave_when_they_are_mended(
     mended = add(raw, offer.image("bad.png", of=22), offer.image("gone.png", of=21))
 
     assert (first.n_images, first.n_quarantined, again.n_quarantined) == (1, 2, 0)
+    assert "  2 were quarantined before" in str(again).splitlines()
     assert [(row.source, row.kind) for row in listed] == [
         ("images/bad.png", "damaged"),
         ("images/gone.png", "unreadable"),
@@ -420,6 +423,22 @@ def test_a_folder_that_is_not_as_it_was_left_is_refused(
 
     with pytest.raises(DataError, match="stray" if change == "unnamed" else "00.png"):
         add(raw, offer.image("20.png", of=20))
+
+
+def test_a_disk_that_is_full_is_a_message_and_leaves_nothing(
+    raw: Path, offer: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(raw.parent)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(UnavailableError, match=r"20\.png .*No space left.*nothing was written"):
+            add(raw, offer.image("20.png", of=20))
+
+    assert content(raw.parent) == before
 
 
 def test_there_must_be_something_to_add_to(tmp_path: Path, offer: Folder) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from fgpipe.errors import DataError, InputError, UnavailableError
 from fgpipe.images.labels_file import read_labels
-from fgpipe.intake.bringing import add_path, import_fetched, import_path, working_folder
+from fgpipe.intake.bringing import add_path, import_fetched, import_path
+from fgpipe.intake.transaction import own_folder
 from tests.support import dataset_layouts as layouts
 from tests.support.intake import TOOLS
 from tests.support.synthetic import LABELS, write_class_folders
@@ -86,7 +87,7 @@ def test_what_a_killed_import_unpacked_is_cleared_away(raw: Path) -> None:
     for folder in (stale, running):
         folder.mkdir(parents=True)
 
-    with working_folder(raw) as work:
+    with own_folder(raw, kind="work") as work:
         assert work.is_dir()
 
     assert [path.name for path in raw.parent.iterdir()] == [".raw.1.work"]

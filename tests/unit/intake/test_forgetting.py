@@ -95,6 +95,16 @@ def test_names_of_nothing_are_all_told_and_nothing_is_removed(raw: Path) -> None
     assert content(raw.parent) == before
 
 
+def test_what_was_deleted_by_hand_does_not_become_a_version(raw: Path) -> None:
+    (raw / OTHER).unlink()
+    before = content(raw.parent)
+
+    with pytest.raises(DataError, match=rf"1 image\(s\) are not there:\n  {OTHER}\n.*dvc checkout"):
+        remove(raw, ONE)
+
+    assert content(raw.parent) == before
+
+
 def test_what_was_removed_already_is_told_so(raw: Path) -> None:
     sha256 = file_sha256(raw / ONE)
     remove(raw, ONE)

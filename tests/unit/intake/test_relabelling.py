@@ -1,5 +1,6 @@
 """A reviewed list of labels is applied as a whole or not at all."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,36 @@ WRONG = {
         f"path,label\nimages/{A}/000.png,{B}\nimages/{A}/000.png,{C}\n",
         f"is to be both {B} and {C}",
     ),
+    "a class that differs in case": (
+        f"path,label\nimages/{A}/000.png,{B.upper()}\n",
+        f"{B.upper()} (there is {B})",
+    ),
     "no label column": (f"path,klass\nimages/{A}/000.png,{B}\n", "no column 'label'"),
     "no name column": (f"file,label\nimages/{A}/000.png,{B}\n", "neither a column 'path'"),
     "not a table": ("", "no column 'label'"),
 }
+
+
+def test_a_list_that_is_not_there_is_told_what_it_would_be(raw: Path, table: Path) -> None:
+    with pytest.raises(DataError, match=r"list.csv is no file; .*`fgpipe data label-errors`"):
+        relabel(table, raw=raw, new_classes=False)
+
+
+@pytest.mark.parametrize("how", ["stray", "missing"])
+def test_what_was_changed_by_hand_does_not_become_a_version(
+    raw: Path, table: Path, how: str
+) -> None:
+    table.write_text(f"path,label\nimages/{A}/000.png,{B}\n")
+    if how == "stray":
+        shutil.copy(raw / f"images/{A}/000.png", raw / "images" / "stray.png")
+    else:
+        (raw / f"images/{C}/000.png").unlink()
+    before = content(raw.parent)
+
+    with pytest.raises(DataError, match=r"stray\.png" if how == "stray" else f"images/{C}/000.png"):
+        relabel(table, raw=raw, new_classes=False)
+
+    assert content(raw.parent) == before
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -113,6 +140,20 @@ def test_a_class_may_vanish_but_not_the_last_but_one(raw: Path, table: Path) -> 
 
     with pytest.raises(DataError, match="only one class would be left"):
         relabel(table, raw=raw, new_classes=False)
+
+
+def test_a_new_class_has_one_parent_whatever_row_names_it(tmp_path: Path, table: Path) -> None:
+    raw = tmp_path / "raw"
+    write_world(raw, n_groups_per_label=1, images_per_group=2, size_px=32)
+    one, other, *_ = (image.path for image in read_labels(raw))
+    table.write_text(f"path,label,parent\n{one},crack,flaw\n{other},crack,dirt\n")
+
+    with pytest.raises(DataError, match="crack: dirt, flaw"):
+        relabel(table, raw=raw, new_classes=True)
+    table.write_text(f"path,label,parent\n{one},crack,flaw\n{other},crack,\n")
+    relabel(table, raw=raw, new_classes=True)
+
+    assert {image.parent for image in read_labels(raw) if image.label == "crack"} == {"flaw"}
 
 
 def test_a_new_class_needs_a_parent_where_the_others_have_one(tmp_path: Path, table: Path) -> None:
