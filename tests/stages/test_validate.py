@@ -12,9 +12,8 @@ from fgpipe.images.quarantine_file import QuarantinedImage, quarantine_text
 from fgpipe.images.structure import expected_columns, expected_structure
 from fgpipe.ports import Ports
 from fgpipe.records import Baseline, Protocol, Validation
-from fgpipe.serving.bundle import seal_bundle
-from fgpipe.serving.data_profile import PROFILE_FILE, profile_of
 from fgpipe.stages.validate import validate
+from tests.support.champion import champion
 from tests.support.ports import fake_ports
 from tests.support.tables import (
     CONFIG,
@@ -27,19 +26,6 @@ from tests.support.tables import (
     stored_manifest,
     with_value,
 )
-
-FACTS = {
-    "name": "tiny",
-    "description": "Tells marks apart.",
-    "license": "CC0-1.0",
-    "train_sha256": "t" * 64,
-    "protocol": "stable",
-    "labels": ("a", "b"),
-    "parents": {},
-    "image_size_px": 32,
-    "precision": "f32",
-    "runtime": "none",
-}
 
 
 def run(
@@ -67,22 +53,6 @@ def run(
 
 def payload(folder: Path) -> Path:
     return folder / "data" / "02_validate" / "payload"
-
-
-def champion(table: pd.DataFrame, folder: Path, ports: Ports, *, profiled: bool = True) -> Baseline:
-    """A champion that was trained on a table."""
-    bundle = folder / "bundle"
-    bundle.mkdir()
-    (bundle / "model.onnx").write_bytes(b"")
-    if profiled:
-        profile_of(table, raw=folder, n_sample=0, embedder=None).save(bundle / PROFILE_FILE)
-    description = seal_bundle(bundle, facts=FACTS)
-    version = ports.registry.register(
-        bundle, bundle_sha256=description.bundle_sha256, train_sha256="t" * 64, tags={}
-    )
-    return Baseline(
-        version=version.version, bundle_sha256=version.bundle_sha256, train_sha256="t" * 64
-    )
 
 
 def test_sound_data_pass_every_expectation_and_these_are_written_in_full(tmp_path: Path) -> None:
