@@ -1,6 +1,5 @@
 """What was measured is not decoded again, whatever happened to the cache."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -170,26 +169,26 @@ def test_a_folder_that_cannot_be_written_to_costs_time_alone(tmp_path: Path, ima
     assert measured(tmp_path / "cache", images) == measure_all(images, NAMES, description="x")
 
 
-def _measure_in_a_process(folder: Path, images: Path, names: list[str]) -> None:
-    measured(folder, images, names)
+MEASURED = """
+import sys
+from pathlib import Path
+from fgpipe.images.measure_cache import MeasureCache
+
+MeasureCache(Path(sys.argv[1])).measure_all(Path(sys.argv[2]), sys.argv[3:], description="x")
+"""
 
 
 def test_processes_at_a_time_keep_each_others_measures(
     tmp_path: Path, images: Path, decoded: list[str]
 ) -> None:
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_measure_in_a_process, args=(tmp_path / "cache", images, names))
-        for names in (NAMES[:2], NAMES[2:4], NAMES[1:])
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "cache"), str(images)]
+    some = (NAMES[:2], NAMES[2:4], NAMES[1:])
+    processes = [subprocess.Popen([*command, *names]) for names in some]
+    codes = [process.wait() for process in processes]
 
     measured(tmp_path / "cache", images)
 
+    assert codes == [0, 0, 0]
     assert decoded == []
 
 
