@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fgpipe.errors import DataError
-from fgpipe.images.decoding import JPEG_FORMATS, decode, open_image
+from fgpipe.images.files import read_reduced
 
 
 def grey_thumbnails(
@@ -38,14 +37,7 @@ def grey_thumbnails(
 
 
 def _grey_thumbnail(path: Path, *, name: str, side_px: int) -> UInt8[np.ndarray, "side side"]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror})") from None
-    image = open_image(data, name=name)
-    if image.format in JPEG_FORMATS and image.mode in {"L", "RGB"}:
-        image.draft("L", (2 * side_px, 2 * side_px))
-    grey = decode(image, name=name, mode="L")
+    grey = read_reduced(path, name=name, side_px=side_px, mode="L")
     # Bicubic also where it grows: a box would make steps that another copy does not have.
     small = grey.resize((side_px, side_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(small)

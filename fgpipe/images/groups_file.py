@@ -5,8 +5,6 @@ changes but its status, once, when the image is forgotten: so an image never cha
 A group's id is the smallest sha256 of its first batch.
 """
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pathlib import Path
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import read_rows
+from fgpipe.images.labels_file import read_rows, rows_text
 from fgpipe.images.splits import GroupedImage
 
 GROUPS_NAME = "groups.csv"
@@ -76,11 +74,7 @@ def read_groups(raw: Path) -> list[GroupRow]:
 
 def groups_text(rows: Sequence[GroupRow]) -> str:
     """The file's content for these rows."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
-    return file.getvalue()
+    return rows_text(COLUMNS, ([getattr(row, name) for name in COLUMNS] for row in rows))
 
 
 def _problem(row: dict[str, str]) -> str | None:

@@ -1,6 +1,7 @@
 """What ``data/raw`` holds: each image with its label, the hash of its bytes and its group."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fgpipe.errors import DataError
-from fgpipe.images.files import listed
+from fgpipe.images.files import list_names, listed
 from fgpipe.images.groups_file import read_groups
 from fgpipe.images.labels_file import read_labels
+from fgpipe.images.quarantine_file import QUARANTINE_FOLDER
 from fgpipe.records import file_sha256
 
 
@@ -26,6 +28,22 @@ class KnownImage:
     """Hash of its bytes."""
     group: str
     """What it is in ``groups.csv``."""
+
+
+def missing_and_unnamed(raw: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Where ``labels.csv`` and the files on disk are apart; nothing is read or hashed.
+
+    Args:
+        raw: The folder ``data/raw``.
+        paths: The images of ``labels.csv``.
+
+    Returns:
+        Paths without a file, and images without a row, both sorted.
+    """
+    named = set(paths)
+    on_disk = set(list_names(raw, without=QUARANTINE_FOLDER))
+    missing = sorted(path for path in named - on_disk if not (raw / path).is_file())
+    return missing, sorted(on_disk - named)
 
 
 def known_images(raw: Path) -> list[KnownImage]:

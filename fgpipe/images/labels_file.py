@@ -9,7 +9,7 @@ values figures are sliced.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -131,12 +131,27 @@ def labels_text(images: Sequence[LabelledImage]) -> str:
     """The file's content for these rows; optional columns only where a row has a value."""
     optional = [name for name in OPTIONAL if any(getattr(image, name) for image in images)]
     attributes = list(images[0].attributes) if images else []
+    rows = (
+        [
+            *(getattr(image, name) or "" for name in (*REQUIRED, *optional)),
+            *(image.attributes[name] for name in attributes),
+        ]
+        for image in images
+    )
+    return rows_text([*REQUIRED, *optional, *attributes], rows)
+
+
+def rows_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """What :func:`read_rows` reads.
+
+    Args:
+        columns: Their names.
+        rows: Cells in the order of the columns.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*REQUIRED, *optional, *attributes])
-    for image in images:
-        cells = [str(getattr(image, name) or "") for name in (*REQUIRED, *optional)]
-        writer.writerow([*cells, *(image.attributes[name] for name in attributes)])
+    writer.writerow(columns)
+    writer.writerows(rows)
     return file.getvalue()
 
 
@@ -162,17 +177,31 @@ def read_rows(
         rows = [(reader.line_num, list(map(str.strip, cells))) for cells in reader if cells]
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: {error}") from None
-    for name in required:
-        if name not in columns:
-            raise DataError(f"{path} has no column {name!r}; it has {', '.join(columns) or 'none'}")
-    if len(set(columns)) < len(columns) or "" in columns:
-        raise DataError(f"{path} needs a distinct name for each column; it has {columns}")
+    check_columns(path, columns, required=required)
     if not rows:
         raise DataError(f"{path} names no image")
     for line, cells in rows:
         if len(cells) != len(columns):
             raise DataError(f"{path} line {line}: {len(cells)} cells in {len(columns)} columns")
     return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+
+
+def check_columns(path: Path, columns: Sequence[str], *, required: Sequence[str]) -> None:
+    """Hold a table's columns against what it needs.
+
+    Args:
+        path: What an error calls the table.
+        columns: Their names.
+        required: Those it must have.
+
+    Raises:
+        DataError: If one is missing, or two are called alike or one by nothing.
+    """
+    for name in required:
+        if name not in columns:
+            raise DataError(f"{path} has no column {name!r}; it has {', '.join(columns) or 'none'}")
+    if len(set(columns)) < len(columns) or "" in columns:
+        raise DataError(f"{path} needs a distinct name for each column; it has {columns}")
 
 
 def _problems(images: Sequence[LabelledImage], *, lines: Sequence[int], raw: Path) -> list[str]:

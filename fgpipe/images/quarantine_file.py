@@ -4,8 +4,6 @@
 in is lost or silently dropped. The file is there only where an image is quarantined.
 """
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from fgpipe.errors import DataError
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import read_rows
+from fgpipe.images.labels_file import read_rows, rows_text
 
 QUARANTINE_NAME = "quarantine.csv"
 QUARANTINE_FOLDER = "quarantine"
@@ -83,12 +81,8 @@ def read_quarantine(raw: Path) -> list[QuarantinedImage]:
 
 def quarantine_text(rows: Sequence[QuarantinedImage]) -> str:
     """The file's content for these rows, sorted by where the images would be."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in sorted(rows, key=lambda row: (row.source, row.batch, row.sha256)):
-        writer.writerow([getattr(row, name) for name in COLUMNS])
-    return file.getvalue()
+    ordered = sorted(rows, key=lambda row: (row.source, row.batch, row.sha256))
+    return rows_text(COLUMNS, ([getattr(row, name) for name in COLUMNS] for row in ordered))
 
 
 def _problem(row: dict[str, str]) -> str | None:

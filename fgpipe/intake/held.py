@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import DataError, NotReadyError
-from fgpipe.images.files import ImageMeasures, all_usable, list_names, listed
+from fgpipe.images.files import ImageMeasures, all_usable, listed
 from fgpipe.images.groups_file import GROUPS_NAME, GroupRow, groups_text, read_groups
+from fgpipe.images.known_images import missing_and_unnamed
 from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, labels_text, read_labels
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import (
-    QUARANTINE_FOLDER,
     QUARANTINE_NAME,
     QuarantinedImage,
     quarantine_text,
@@ -70,13 +70,11 @@ def refuse_other_files(held: Held, *, raw: Path) -> None:
     Raises:
         DataError: Naming them.
     """
-    named = {image.path for image in held.images}
-    on_disk = set(list_names(raw, without=QUARANTINE_FOLDER))
-    if unnamed := sorted(on_disk - named):
+    missing, unnamed = missing_and_unnamed(raw, (image.path for image in held.images))
+    if unnamed:
         what = f"{len(unnamed)} image(s) in {raw} are not in labels.csv"
         way_out = "move them out of data/raw, then `fgpipe data add` them"
         raise DataError(listed(what, unnamed, way_out))
-    missing = sorted(path for path in named - on_disk if not (raw / path).is_file())
     if missing:
         raise DataError(listed(f"{len(missing)} image(s) are not there", missing, _WAY_OUT))
 

@@ -11,7 +11,6 @@ the flipped, where chance gives 6 %; all suspects together hold 75 % of the flip
 """
 
 import csv
-import io
 import os
 import warnings
 from collections import Counter
@@ -30,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from fgpipe.errors import DataError, UnavailableError
 from fgpipe.images.files import listed
 from fgpipe.images.known_images import KnownImage, known_images
-from fgpipe.images.labels_file import read_labels
+from fgpipe.images.labels_file import read_labels, rows_text
 from fgpipe.metrics.confident_learning import find_label_errors
 from fgpipe.nn.embedder import Embedder
 from fgpipe.records import write_atomically
@@ -261,12 +260,10 @@ def write_review(review: LabelReview, *, raw: Path, out: Path) -> Path:
     path = out / SUSPECTS_NAME
     _keep_decisions(path, raw=raw)  # again: somebody may have filled it in meanwhile
     page = render_label_review(review, raw=raw, way_out=f"fgpipe data relabel {path}")
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = []
     for suspect in review.suspects:
         given, other = suspect.given_probability, suspect.suggested_probability
-        writer.writerow(
+        rows.append(
             [
                 suspect.image.path,
                 suspect.image.sha256,
@@ -277,7 +274,7 @@ def write_review(review: LabelReview, *, raw: Path, out: Path) -> Path:
             ]
         )
     write_atomically(out / REPORT_NAME, page.encode())
-    write_atomically(path, file.getvalue().encode())
+    write_atomically(path, rows_text(COLUMNS, rows).encode())
     return path
 
 

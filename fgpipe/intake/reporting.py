@@ -40,10 +40,7 @@ class ImportReport:
         verb = "already there" if self.already_there else "imported"
         what = f"{self.n_images:,} images of {self.n_labels} classes in {self.n_groups:,} groups"
         lines = [f"{self.source}: {what}, {verb}"]
-        if self.note:
-            lines.append(f"  note: {self.note}")
-        if self.licence:
-            lines.append(f"  licence: {self.licence}")
+        lines += source_lines(note=self.note, licence=self.licence)
         lines += repeat_lines(self.n_repeats)
         lines += quarantine_lines(self.n_quarantined, self.reasons)
         if self.joined_pairs:
@@ -96,10 +93,7 @@ class AddReport:
         if self.batch is not None:
             what = f"{self.n_images:,} images added as batch {self.batch}"
             lines = [f"{self.source}: {what}, {self.n_total:,} in all"]
-        if self.note:
-            lines.append(f"  note: {self.note}")
-        if self.licence:
-            lines.append(f"  licence: {self.licence}")
+        lines += source_lines(note=self.note, licence=self.licence)
         if self.new_labels:
             lines.append(f"  classes that were not there before: {', '.join(self.new_labels)}")
         if self.n_joined:
@@ -117,6 +111,12 @@ class AddReport:
             lines += some_lines(self.removed)
         lines += quarantine_lines(self.n_quarantined, self.reasons)
         return "\n".join(lines)
+
+
+def source_lines(*, note: str | None, licence: str | None) -> list[str]:
+    """What a source says of its images."""
+    said = {"note": note, "licence": licence}
+    return [f"  {what}: {text}" for what, text in said.items() if text]
 
 
 def repeat_lines(n_repeats: int) -> list[str]:

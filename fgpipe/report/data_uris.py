@@ -6,8 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fgpipe.errors import DataError
-from fgpipe.images.decoding import JPEG_FORMATS, decode, open_image
+from fgpipe.images.files import read_reduced
 
 THUMBNAIL_PX = 160
 """Longest side of a thumbnail: twice what the page shows it at, for dense screens."""
@@ -22,21 +21,13 @@ def thumbnail_uri(path: Path, *, side_px: int = THUMBNAIL_PX) -> str:
     """A small JPEG of an image file.
 
     Args:
-        path: The file. A JPEG is decoded at a half, quarter or eighth of its size where
-            that is enough, which takes a fraction of the time.
+        path: The file.
         side_px: Longest side of the result.
 
     Raises:
         DataError: If it does not decode.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    image = open_image(data, name=str(path))
-    if image.format in JPEG_FORMATS and image.mode in {"L", "RGB"}:
-        image.draft("RGB", (2 * side_px, 2 * side_px))
-    image = decode(image, name=str(path))
+    image = read_reduced(path, name=str(path), side_px=side_px)
     image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=80, optimize=True)

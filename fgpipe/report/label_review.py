@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.images.known_images import KnownImage
-from fgpipe.report.contact_sheet import SHEET_PX, look_page, thumbnails_of
+from fgpipe.report.contact_sheet import SHEET_PX, thumbnails_of
+from fgpipe.report.templates import render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ def render_label_review(review: LabelReview, *, raw: Path, way_out: str) -> str:
         DataError: If an image does not decode.
     """
     pictures = thumbnails_of(_shown(review), raw=raw, side_px=SHEET_PX)
-    return look_page("label_review.html.j2", review=review, pictures=pictures, way_out=way_out)
+    return render("label_review.html.j2", review=review, pictures=pictures, way_out=way_out)
 
 
 def _shown(review: LabelReview) -> Iterable[str]:

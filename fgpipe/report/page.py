@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fgpipe.metrics.calibration import ReliabilityBin
 from fgpipe.metrics.scoring import MAX_VALUES
@@ -32,6 +31,7 @@ from fgpipe.report.pictures import (
     intervals_picture,
     reliability_picture,
 )
+from fgpipe.report.templates import render
 
 N_PAIRS, N_EXAMPLES, N_WORST = 6, 4, 12
 """Confused pairs shown, examples of each, and worst mistakes."""
@@ -127,33 +127,30 @@ def render_report(
     confusion = np.array(evaluation.confusion, dtype=np.int64)
     examples = Examples(outcome, labels=trained.labels, raw=raw)
     given = outcome.probabilities.argmax(axis=1)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            evaluation=evaluation,
-            trained=trained,
-            manifest=manifest,
-            level=outcome.confidence_level,
-            protocol=PROTOCOLS[evaluation.protocol],
-            splits=SPLITS,
-            rows=rows,
-            pictures=_pictures(evaluation, trained=trained, rows=rows, outcome=outcome),
-            confusion=confusion.tolist() if len(trained.labels) <= MAX_TABLE else None,
-            pairs=[
-                (pair, [examples.of(row) for row in pair.rows])
-                for pair in confused_pairs(
-                    outcome.probabilities, outcome.targets, n_pairs=N_PAIRS, n_rows=N_EXAMPLES
-                )
-            ],
-            worst=[
-                examples.of(row)
-                for row in worst_mistakes(outcome.probabilities, outcome.targets, n_rows=N_WORST)
-            ],
-            n_wrong=int(np.sum(given != outcome.targets)),
-            reliability=outcome.reliability,
-            max_values=MAX_VALUES,
-        )
+    return render(
+        "report.html.j2",
+        evaluation=evaluation,
+        trained=trained,
+        manifest=manifest,
+        level=outcome.confidence_level,
+        protocol=PROTOCOLS[evaluation.protocol],
+        splits=SPLITS,
+        rows=rows,
+        pictures=_pictures(evaluation, trained=trained, rows=rows, outcome=outcome),
+        confusion=confusion.tolist() if len(trained.labels) <= MAX_TABLE else None,
+        pairs=[
+            (pair, [examples.of(row) for row in pair.rows])
+            for pair in confused_pairs(
+                outcome.probabilities, outcome.targets, n_pairs=N_PAIRS, n_rows=N_EXAMPLES
+            )
+        ],
+        worst=[
+            examples.of(row)
+            for row in worst_mistakes(outcome.probabilities, outcome.targets, n_rows=N_WORST)
+        ],
+        n_wrong=int(np.sum(given != outcome.targets)),
+        reliability=outcome.reliability,
+        max_values=MAX_VALUES,
     )
 
 
@@ -213,19 +210,3 @@ def _pictures(
         "curves": curves_picture(trained.curves, best_epoch=trained.best_epoch),
     }
     return {name: data_uri(svg, mime_type="image/svg+xml") for name, svg in svgs.items()}
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("fgpipe.report", "."),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda value, digits=1: (
-        f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
-    )
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return environment

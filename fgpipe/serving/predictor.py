@@ -7,11 +7,9 @@ same bytes in every process, with one thread or two, and in batches of any size 
 company (1 to 128), so that an answer does not depend on who else is asking.
 """
 
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,18 +22,9 @@ from fgpipe.images.labels_file import Box
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.calibration import softmax
+from fgpipe.nn.openvino_cpu import Precision, capabilities, cpu_options, openvino
 from fgpipe.serving.bundle import BUNDLE_FILE, CALIBRATION_FILE, Calibration, open_bundle
 from fgpipe.serving.labels import Labels
-
-# Importing openvino reports to an analytics service and leaves an identity in the home
-# folder, whatever DO_NOT_TRACK says; where this package is not to be had it does neither.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-import openvino  # noqa: E402 - after the line above
-import openvino.properties as ov_properties  # noqa: E402
-import openvino.properties.hint as ov_hint  # noqa: E402
-
-Precision = Literal["f32", "bf16"]
 
 RUNTIME = f"openvino {openvino.__version__.split('-')[0]}"
 """What runs the graph, for the bundle to name."""
@@ -242,7 +231,7 @@ def resolve_precision(requested: Literal["auto", "f32", "bf16"]) -> Precision:
     Raises:
         ConfigError: If it asks for bf16 and the CPU does not compute in it.
     """
-    return choose_precision(requested, capabilities=_capabilities())
+    return choose_precision(requested, capabilities=capabilities())
 
 
 def choose_precision(
@@ -264,26 +253,13 @@ def choose_precision(
     return requested
 
 
-@cache
-def _capabilities() -> tuple[str, ...]:
-    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-
-
 def _compile(path: Path, *, precision: Precision, threads: int | None) -> Any:  # noqa: ANN401 - OpenVINO has no types
     resolve_precision(precision)
     if not path.exists():
         raise NotReadyError(f"{path} does not exist; `dvc repro` makes it")
-    options = {
-        ov_hint.inference_precision(): {
-            "f32": openvino.Type.f32,
-            "bf16": openvino.Type.bf16,
-        }[precision],
-        ov_hint.performance_mode(): ov_hint.PerformanceMode.LATENCY,
-        # Pinned threads of two processes would share one core and leave another idle.
-        ov_hint.enable_cpu_pinning(): False,
-    }
+    options = cpu_options(precision=precision, aim="LATENCY")
     if threads is not None:
-        options[ov_properties.inference_num_threads()] = threads
+        options[openvino.properties.inference_num_threads()] = threads
     core = openvino.Core()
     try:
         return core.compile_model(core.read_model(path), "CPU", options)

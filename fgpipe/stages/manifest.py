@@ -12,12 +12,12 @@ from pathlib import Path
 from fgpipe.config import ManifestConfig
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
-from fgpipe.images.files import ImageMeasures, all_usable, list_names, listed
+from fgpipe.images.files import ImageMeasures, all_usable, listed
 from fgpipe.images.groups_file import GroupRow, read_groups
+from fgpipe.images.known_images import missing_and_unnamed
 from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, read_labels
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import (
-    QUARANTINE_FOLDER,
     QUARANTINE_NAME,
     QuarantinedImage,
     read_quarantine,
@@ -113,10 +113,7 @@ def _few_quarantined(
 
 def _same_images(paths: Sequence[str], *, raw: Path) -> None:
     """Hold ``labels.csv`` against the files on disk."""
-    named = set(paths)
-    on_disk = set(list_names(raw, without=QUARANTINE_FOLDER))
-    missing = sorted(path for path in named - on_disk if not (raw / path).is_file())
-    unnamed = sorted(on_disk - named)
+    missing, unnamed = missing_and_unnamed(raw, paths)
     if missing:
         alike = {_folded(path): path for path in unnamed}
         named_alike = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from fgpipe.errors import DataError
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import OPTIONAL, REQUIRED, Box
+from fgpipe.images.labels_file import OPTIONAL, REQUIRED, Box, check_columns
 from fgpipe.images.sources.gathering import SPLIT_NAMES, gather
 from fgpipe.images.sources.source import Source, SourceImage
 
@@ -38,11 +38,7 @@ def table_images(path: Path, *, contained: bool = False) -> Source:
         DataError: If it cannot be read, lacks a column, or has a bad row; rows are named.
     """
     columns = columns_of(path)
-    for name in REQUIRED:
-        if name not in columns:
-            raise DataError(f"{path} has no column {name!r}; it has {', '.join(columns) or 'none'}")
-    if len(set(columns)) < len(columns) or "" in columns:
-        raise DataError(f"{path} needs a distinct name for each column; it has {columns}")
+    check_columns(path, columns, required=REQUIRED)
     has_sides = set(SIDES) <= set(columns) and "box" not in columns
     known = {*REQUIRED, *OPTIONAL, *(SIDES if has_sides else ())}
     attributes = [name for name in columns if name not in known]

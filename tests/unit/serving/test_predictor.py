@@ -11,12 +11,11 @@ from onnx.reference import ReferenceEvaluator
 
 from fgpipe.errors import ConfigError, DataError, NotReadyError
 from fgpipe.images.files import read_image
+from fgpipe.nn.openvino_cpu import openvino, ov_hint
 from fgpipe.serving.predictor import (
     Precision,
     Predictor,
     choose_precision,
-    openvino,
-    ov_hint,
     resolve_precision,
 )
 from tests.support.synthetic import LABELS, draw, encoded
