@@ -5,26 +5,19 @@ upload and a training image go through the same lines. :func:`measure` looks at 
 once and gives all that the manifest says about it.
 """
 
-import contextlib
 import hashlib
 import os
-import stat
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from tqdm import tqdm
 
 from fgpipe.errors import DataError
+from fgpipe.images.content import read_below, read_bytes
 from fgpipe.images.decoding import JPEG_FORMATS, MAX_PIXELS, decode, decode_reduced, open_image
 from fgpipe.images.perceptual_hash import SIDE_PX as HASHED_SIDE_PX
 from fgpipe.images.perceptual_hash import perceptual_hashes
@@ -47,9 +40,6 @@ EXTENSIONS = frozenset(
 )
 """How an image file's name ends, in lower case."""
 
-MAX_BYTES = 1_000_000_000
-"""Largest file that is read: twice what 80 million pixels of 16-bit colour take."""
-
 MEASURES_VERSION = 1
 """Rises with every change of what :func:`measure` gives for the same bytes."""
 
@@ -60,17 +50,8 @@ its sharpness and hash are those of a square of this side."""
 N_LISTED = 5
 """Most examples that an error message lists."""
 
-IMAGES_FOR_PROCESSES = 5_000
-"""So many new images and more are measured in processes, which take half a second to start."""
 
-_IMAGES_A_TASK = 32
-"""Handed to a thread at a time: one by one, handing over takes a tenth of the time."""
-
-_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageMeasures:
+class ImageMeasures(NamedTuple):
     """What one look at a file tells."""
 
     sha256: str
@@ -159,7 +140,7 @@ def read_image(
         DataError: If it cannot be read or does not decode to its end, whatever the bytes.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
-    data = source if isinstance(source, bytes) else _read(source, name=name)
+    data = source if isinstance(source, bytes) else read_bytes(source, name=name)
     image = open_image(data, name=name, max_pixels=max_pixels)
     return np.array(decode(image, name=name), dtype=np.uint8)
 
@@ -179,7 +160,7 @@ def read_reduced(path: Path, *, name: str, side_px: int, mode: str = "RGB") -> I
     Raises:
         DataError: If it cannot be read or does not decode to its end.
     """
-    image = open_image(_read(path, name=name), name=name)
+    image = open_image(read_bytes(path, name=name), name=name)
     if image.format in JPEG_FORMATS and image.mode in {"L", "RGB"}:
         image.draft(mode, (2 * side_px, 2 * side_px))
     return decode(image, name=name, mode=mode)
@@ -204,7 +185,7 @@ def measure(path: Path, *, name: str | None = None) -> ImageMeasures:
     has (of one photo in 15 sizes, the largest is 3.3 times the smallest; so, 1.2 times).
     """
     name = name or str(path)
-    data = _read(path, name=name)
+    data = read_bytes(path, name=name)
     return _hashed([_look_at(data, name=name, sha256=hashlib.sha256(data).hexdigest())])[0]
 
 
@@ -260,83 +241,27 @@ def _resized(
     return resized
 
 
-def measure_some(
-    folder: Path, names: Sequence[str], *, known: Mapping[str, ImageMeasures]
-) -> list[ImageMeasures | DataError]:
+def measure_some(folder: Path, names: Sequence[str]) -> list[ImageMeasures | DataError]:
     """Measure a few files, one after the other.
 
     Args:
         folder: Where the files are.
         names: Their paths below it.
-        known: Measures of contents by sha256; these are read, but not decoded.
+
+    Returns:
+        What each file measures, or why it cannot be used.
     """
 
-    def look(name: str) -> _Look | ImageMeasures | DataError:
+    def look(name: str) -> _Look | DataError:
         try:
-            data = _read(folder / name, name=name)
-            sha256 = hashlib.sha256(data).hexdigest()
-            return known.get(sha256) or _look_at(data, name=name, sha256=sha256)
+            data = read_below(folder, name)
+            return _look_at(data, name=name, sha256=hashlib.sha256(data).hexdigest())
         except DataError as error:
             return error
 
     found = [look(name) for name in names]
     hashed = iter(_hashed([each for each in found if isinstance(each, _Look)]))
     return [next(hashed) if isinstance(each, _Look) else each for each in found]
-
-
-def measured(
-    folder: Path, names: Sequence[str], *, known: Mapping[str, ImageMeasures]
-) -> Generator[ImageMeasures | DataError, None, None]:
-    """Measure files over all cores, in the order of ``names``.
-
-    In processes where it is worth starting them, which it is where nothing is known and
-    there is much to decode; else in threads.
-
-    Args:
-        folder: Where the files are.
-        names: Their paths below it.
-        known: Measures of contents by sha256; these are read, but not decoded.
-
-    Yields:
-        What each file measures, or why it cannot be used.
-    """
-    n_threads = n_cores = os.cpu_count() or 1
-    n_images = _IMAGES_A_TASK
-    with contextlib.ExitStack() as stack:
-        some: Callable[[Path, Sequence[str]], list[ImageMeasures | DataError]]
-        if known or len(names) < IMAGES_FOR_PROCESSES:
-            some = partial(measure_some, known=known)
-        else:
-            from fgpipe.images.measure_worker import in_processes  # it imports this module
-
-            some = stack.enter_context(in_processes(n_cores))
-            n_threads, n_images = 2 * n_cores, 4 * n_images
-        pool = ThreadPoolExecutor(n_threads)
-        stack.callback(pool.shutdown, cancel_futures=True)
-        tasks = [names[i : i + n_images] for i in range(0, len(names), n_images)]
-        yield from chain.from_iterable(pool.map(partial(some, folder), tasks))
-
-
-def measure_all(
-    folder: Path,
-    names: Sequence[str],
-    *,
-    description: str,
-    known: Mapping[str, ImageMeasures] = MappingProxyType({}),
-) -> list[ImageMeasures | DataError]:
-    """Measure files over all cores, with a progress bar, in the order of ``names``.
-
-    Args:
-        folder: Where the files are.
-        names: Their paths below it.
-        description: What the progress bar says.
-        known: Measures of contents by sha256; these are read, but not decoded.
-
-    Returns:
-        What each file measures, or why it cannot be used.
-    """
-    results = measured(folder, names, known=known)
-    return list(tqdm(results, total=len(names), desc=description, unit="image", disable=None))
 
 
 def all_usable(
@@ -369,18 +294,3 @@ def listed(what: str, problems: Sequence[object], way_out: str) -> str:
     if len(problems) > N_LISTED:
         lines.append(f"  and {len(problems) - N_LISTED} more")
     return "\n".join([*lines, way_out])
-
-
-def _read(path: Path, *, name: str) -> bytes:
-    """A file's content. Nothing but files is opened: a pipe would be waited for."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat
-        if not stat.S_ISREG(status.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "device")
-            raise DataError(f"{name}: cannot be read (a {kind}, not a file)")
-        if status.st_size > MAX_BYTES:
-            raise DataError(f"{name}: {status.st_size:,} bytes; at most {MAX_BYTES:,} are read")
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:  # noqa: PTH123 - a descriptor
-            return file.read()
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror})") from None

@@ -7,17 +7,16 @@ A group's id is the smallest sha256 of its first batch.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import read_rows, rows_text
-from fgpipe.images.splits import GroupedImage
+from fgpipe.images.labels_file import read_cells, rows_text
 
 GROUPS_NAME = "groups.csv"
-COLUMNS = ("sha256", "group", "batch", "stratum", "status")
 STATUSES = ("active", "removed")
 
 _HASH = re.compile("[0-9a-f]{64}")
@@ -29,12 +28,22 @@ _WAY_OUT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRow(GroupedImage):
+class GroupRow(NamedTuple):
     """One row."""
 
+    sha256: str
+    """The image."""
+    group: str
+    """What no two splits share."""
+    batch: int
+    """When it was added, from 1."""
+    stratum: str
+    """What every split should have its share of: ``class``, or ``class|value|...``."""
     status: str
     """``active``: takes part; ``removed``: forgotten, but its group stays dealt."""
+
+
+COLUMNS = GroupRow._fields
 
 
 @without_collector()
@@ -49,23 +58,19 @@ def read_groups(raw: Path) -> list[GroupRow]:
     """
     if not (raw / GROUPS_NAME).exists():
         raise DataError(f"{raw / GROUPS_NAME} does not exist; {_WAY_OUT}")
-    _, rows = read_rows(raw / GROUPS_NAME, required=COLUMNS)
+    columns, rows = read_cells(raw / GROUPS_NAME, required=COLUMNS)
+    cells_of = itemgetter(*map(columns.index, COLUMNS))
     problems = []
     groups: dict[str, GroupRow] = {}
-    for line, row in rows:
-        problem = _problem(row)
-        if row["sha256"] in groups:
-            problem = f"{row['sha256'][:16]} is there twice"
+    for line, cells in rows:
+        sha256, group, batch, stratum, status = cells_of(cells)
+        problem = _problem(sha256, group, batch, status)
+        if sha256 in groups:
+            problem = f"{sha256[:16]} is there twice"
         if problem:
             problems.append(f"line {line}: {problem}")
         else:
-            groups[row["sha256"]] = GroupRow(
-                sha256=row["sha256"],
-                group=row["group"],
-                batch=int(row["batch"]),
-                stratum=row["stratum"],
-                status=row["status"],
-            )
+            groups[sha256] = GroupRow(sha256, group, int(batch), stratum, status)
     if problems:
         what = f"{raw / GROUPS_NAME} has {len(problems)} wrong row(s)"
         raise DataError(listed(what, problems, _WAY_OUT))
@@ -74,15 +79,15 @@ def read_groups(raw: Path) -> list[GroupRow]:
 
 def groups_text(rows: Sequence[GroupRow]) -> str:
     """The file's content for these rows."""
-    return rows_text(COLUMNS, ([getattr(row, name) for name in COLUMNS] for row in rows))
+    return rows_text(COLUMNS, rows)
 
 
-def _problem(row: dict[str, str]) -> str | None:
-    for name in ("sha256", "group"):
-        if not _HASH.fullmatch(row[name]):
-            return f"{name} is {row[name]!r}, not 64 hexadecimal digits"
-    if not _NUMBER.fullmatch(row["batch"]):
-        return f"batch is {row['batch']!r}, not a number from 1"
-    if row["status"] not in STATUSES:
-        return f"status is {row['status']!r}, not one of {', '.join(STATUSES)}"
+def _problem(sha256: str, group: str, batch: str, status: str) -> str | None:
+    for name, value in (("sha256", sha256), ("group", group)):
+        if not _HASH.fullmatch(value):
+            return f"{name} is {value!r}, not 64 hexadecimal digits"
+    if not _NUMBER.fullmatch(batch):
+        return f"batch is {batch!r}, not a number from 1"
+    if status not in STATUSES:
+        return f"status is {status!r}, not one of {', '.join(STATUSES)}"
     return None

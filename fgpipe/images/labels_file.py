@@ -11,8 +11,9 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import NamedTuple, Self
 
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
@@ -62,8 +63,7 @@ class Box:
         return cls(left=left, top=top, width=width, height=height)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledImage:
+class LabelledImage(NamedTuple):
     """One row."""
 
     path: str
@@ -74,12 +74,12 @@ class LabelledImage:
     """The coarser class, if there is one."""
     group: str | None
     """As the source gave it; ``groups.csv`` has what counts."""
+    attributes: Mapping[str, str]
+    """Every further column."""
     split: Split | None = None
     """As the source gave it; used under ``manifest.protocol: given`` alone."""
     box: Box | None = None
     """Where the object is, if the source says so."""
-    attributes: Mapping[str, str]
-    """Every further column."""
 
 
 @without_collector()
@@ -95,12 +95,26 @@ def read_labels(raw: Path) -> list[LabelledImage]:
             split, a box that is none, or another parent than its class has elsewhere;
             rows are named by their line.
     """
-    columns, rows = read_rows(raw / LABELS_NAME, required=REQUIRED)
-    attributes = [name for name in columns if name not in REQUIRED + OPTIONAL]
+    columns, rows = read_cells(raw / LABELS_NAME, required=REQUIRED)
+    known = (*REQUIRED, *OPTIONAL)
+    # What there is no column for is in the empty cell that each row is given at its end.
+    known_cells = itemgetter(*(columns.index(n) if n in columns else len(columns) for n in known))
+    attributes = {name: i for i, name in enumerate(columns) if name not in known}
     images, lines, problems = [], [], []
-    for line, row in rows:
+    for line, cells in rows:
+        path, label, parent, group, split, box = known_cells([*cells, ""])
         try:
-            images.append(_image(row, attributes=attributes))
+            images.append(
+                LabelledImage(
+                    path,
+                    label,
+                    parent or None,
+                    group or None,
+                    {name: cells[i] for name, i in attributes.items()},
+                    _split(split) if split else None,
+                    Box.parse(box) if box else None,
+                )
+            )
             lines.append(line)
         except DataError as error:
             problems.append(f"line {line}: {error}")
@@ -111,20 +125,11 @@ def read_labels(raw: Path) -> list[LabelledImage]:
     return images
 
 
-def _image(row: Mapping[str, str], *, attributes: Sequence[str]) -> LabelledImage:
-    split = row.get("split") or None
-    if split is not None and split not in SPLITS:
-        raise DataError(f"split is {split!r}, not one of {', '.join(SPLITS)} (or empty)")
-    box = row.get("box")
-    return LabelledImage(
-        path=row["path"],
-        label=row["label"],
-        parent=row.get("parent") or None,
-        group=row.get("group") or None,
-        split=split,
-        box=Box.parse(box) if box else None,
-        attributes={name: row[name] for name in attributes},
-    )
+def _split(text: str) -> Split:
+    for split in SPLITS:
+        if text == split:
+            return split
+    raise DataError(f"split is {text!r}, not one of {', '.join(SPLITS)} (or empty)")
 
 
 def labels_text(images: Sequence[LabelledImage]) -> str:
@@ -155,11 +160,23 @@ def rows_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return file.getvalue()
 
 
-@without_collector()
 def read_rows(
     path: Path, *, required: Sequence[str]
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """A CSV file's columns, and its rows with the line each ends on.
+    """A CSV file's columns, and its rows by column with the line each ends on.
+
+    Raises:
+        DataError: As :func:`read_cells` does.
+    """
+    columns, rows = read_cells(path, required=required)
+    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+
+
+@without_collector()
+def read_cells(
+    path: Path, *, required: Sequence[str]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """A CSV file's columns, and its rows' cells with the line each ends on.
 
     Raises:
         DataError: If it is missing, no UTF-8 or without rows, lacks a required column,
@@ -183,7 +200,7 @@ def read_rows(
     for line, cells in rows:
         if len(cells) != len(columns):
             raise DataError(f"{path} line {line}: {len(cells)} cells in {len(columns)} columns")
-    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
+    return columns, rows
 
 
 def check_columns(path: Path, columns: Sequence[str], *, required: Sequence[str]) -> None:

@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
-from fgpipe.images.files import MEASURES_VERSION, ImageMeasures, measured
+from fgpipe.images.files import MEASURES_VERSION, ImageMeasures
+from fgpipe.images.measuring import measured
 from fgpipe.records import write_atomically
 
 MAX_FILES = 16
@@ -137,7 +138,7 @@ class MeasureCache:
         if self._folder is None or not entries:
             return None
         rows = [entries[sha256] for sha256 in sorted(entries)]
-        columns = [[getattr(row, name) for row in rows] for name in _SCHEMA.names]
+        columns = [list(column) for column in zip(*rows, strict=True)]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
@@ -173,7 +174,4 @@ def _read(file: Path) -> Iterator[ImageMeasures]:
     if table.schema != _SCHEMA:
         raise ValueError(f"{file} has other columns")
     columns = [column.to_pylist() for column in table.columns]
-    return (
-        ImageMeasures(**dict(zip(_SCHEMA.names, values, strict=True)))
-        for values in zip(*columns, strict=True)
-    )
+    return map(ImageMeasures._make, zip(*columns, strict=True))

@@ -8,10 +8,10 @@ in the same way. ``fold`` cross-validates by group, ``random`` ignores groups.
 
 import hashlib
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from fgpipe.images.collector import without_collector
+from fgpipe.images.groups_file import GroupRow
 from fgpipe.records import SPLITS, Split
 
 SEPARATOR = "|"
@@ -20,22 +20,8 @@ SEPARATOR = "|"
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupedImage:
-    """What a split depends on: one row of ``groups.csv``."""
-
-    sha256: str
-    """The image."""
-    group: str
-    """What must not be divided."""
-    batch: int
-    """When it was added, from 1."""
-    stratum: str
-    """What every split should have its share of: ``class``, or ``class|value|...``."""
-
-
 def stable_splits(
-    images: Iterable[GroupedImage], *, fractions: Mapping[Split, float], seed: int
+    images: Iterable[GroupRow], *, fractions: Mapping[Split, float], seed: int
 ) -> dict[str, Split]:
     """Splits by group that stand when batches are added.
 
@@ -53,7 +39,7 @@ def stable_splits(
 
 
 def given_splits(
-    images: Iterable[GroupedImage],
+    images: Iterable[GroupRow],
     *,
     given: Mapping[str, Split],
     removed: Collection[str],
@@ -107,7 +93,7 @@ def given_splits(
 
 
 def _splits_of_groups(
-    rows: Sequence[GroupedImage], *, given: Mapping[str, Split]
+    rows: Sequence[GroupRow], *, given: Mapping[str, Split]
 ) -> dict[str, Split | None]:
     """What each group came for in its first batch; None if no image of it said so."""
     first: dict[str, int] = {}
@@ -122,7 +108,7 @@ def _splits_of_groups(
 
 
 def fold_splits(
-    images: Iterable[GroupedImage],
+    images: Iterable[GroupRow],
     *,
     fractions: Mapping[Split, float],
     seed: int,
@@ -154,7 +140,7 @@ def fold_splits(
 
 
 def random_splits(
-    images: Iterable[GroupedImage], *, fractions: Mapping[Split, float], seed: int
+    images: Iterable[GroupRow], *, fractions: Mapping[Split, float], seed: int
 ) -> dict[str, Split]:
     """Splits that ignore groups, each stratum in exact proportion (largest remainder).
 
@@ -182,7 +168,7 @@ def random_splits(
 
 
 @without_collector()
-def _deal(rows: Sequence[GroupedImage], *, shares: Mapping[K, float], seed: int) -> dict[str, K]:
+def _deal(rows: Sequence[GroupRow], *, shares: Mapping[K, float], seed: int) -> dict[str, K]:
     """The part each group goes to, batch by batch."""
     levels_of = {stratum: _levels(stratum) for stratum in {row.stratum for row in rows}}
     batches: dict[int, dict[str, dict[str, int]]] = {}

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -265,7 +265,7 @@ def _write(added: _Added, held: Held, *, raw: Path) -> None:
     attributes = _attributes([image for image, _ in added.images], held.images)
     parents = held.parents
     old = [
-        replace(image, attributes={name: image.attributes.get(name, "") for name in attributes})
+        image._replace(attributes={name: image.attributes.get(name, "") for name in attributes})
         for image in held.images
     ]
     new = [

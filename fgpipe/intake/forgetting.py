@@ -5,7 +5,7 @@ The tombstone keeps the splits of all others as they are, and the content out.
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import DataError, NotReadyError
@@ -99,7 +99,7 @@ def remove_images(
         sha256s = set(images.values())
         seen_by = trained_on(sha256s) if sha256s else ()
         groups = [
-            replace(row, status="removed") if row.sha256 in sha256s else row
+            row._replace(status="removed") if row.sha256 in sha256s else row
             for row in held.groups.values()
         ]
         rows = [row for row in held.quarantined if row not in bad]

@@ -7,7 +7,7 @@ from pathlib import Path
 from fgpipe.errors import DataError, NotReadyError
 from fgpipe.images.files import ImageMeasures, all_usable, listed
 from fgpipe.images.groups_file import GROUPS_NAME, GroupRow, groups_text, read_groups
-from fgpipe.images.known_images import missing_and_unnamed
+from fgpipe.images.known_images import missing_and_unnamed, names_on_disk
 from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, labels_text, read_labels
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import (
@@ -70,7 +70,8 @@ def refuse_other_files(held: Held, *, raw: Path) -> None:
     Raises:
         DataError: Naming them.
     """
-    missing, unnamed = missing_and_unnamed(raw, (image.path for image in held.images))
+    paths = [image.path for image in held.images]
+    missing, unnamed = missing_and_unnamed(raw, paths, on_disk=names_on_disk(raw))
     if unnamed:
         what = f"{len(unnamed)} image(s) in {raw} are not in labels.csv"
         way_out = "move them out of data/raw, then `fgpipe data add` them"

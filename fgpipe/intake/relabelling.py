@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import DataError
@@ -76,7 +76,7 @@ def relabel(path: Path, *, raw: Path, new_classes: bool) -> RelabelReport:
         parents = _parents(decided, held, new_classes=new_classes)
         labels = {image.path: wanted.get(image.path, image.label) for image in held.images}
         after = [
-            replace(image, label=labels[image.path], parent=parents[labels[image.path]])
+            image._replace(label=labels[image.path], parent=parents[labels[image.path]])
             for image in held.images
         ]
         changes = Counter(

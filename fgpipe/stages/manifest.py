@@ -14,7 +14,7 @@ from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
 from fgpipe.images.files import ImageMeasures, all_usable, listed
 from fgpipe.images.groups_file import GroupRow, read_groups
-from fgpipe.images.known_images import missing_and_unnamed
+from fgpipe.images.known_images import missing_and_unnamed, names_on_disk
 from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, read_labels
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import (
@@ -44,28 +44,34 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
             is not whole or not in ``groups.csv``, a box is outside its image, too many
             images are quarantined, or there are fewer than two classes.
     """
-    images = read_labels(raw)
-    labels = sorted({image.label for image in images})
-    if len(labels) < 2:
-        raise DataError(
-            f"{raw / LABELS_NAME} names one class only, {labels[0]}; "
-            "a classifier needs at least two"
-        )
-    quarantined = read_quarantine(raw)
-    _few_quarantined(quarantined, len(images), max_fraction=config.max_quarantined_fraction)
-    paths = [image.path for image in images]
-    _same_images(paths, raw=raw)
+    on_disk = names_on_disk(raw)
     cache = MeasureCache(ports.measures)
-    with cache.measuring(raw, paths, description="measuring images") as results:
+    # Most of the time is looking at files, so that begins before it is known which count.
+    with cache.measuring(raw, on_disk, description="measuring images") as results:
+        images = read_labels(raw)
+        labels = sorted({image.label for image in images})
+        if len(labels) < 2:
+            raise DataError(
+                f"{raw / LABELS_NAME} names one class only, {labels[0]}; "
+                "a classifier needs at least two"
+            )
+        quarantined = read_quarantine(raw)
+        _few_quarantined(quarantined, len(images), max_fraction=config.max_quarantined_fraction)
+        paths = [image.path for image in images]
+        _same_images(paths, on_disk=on_disk, raw=raw)
         groups = {row.sha256: row for row in read_groups(raw)}
         dealt = None if config.protocol == "given" else _dealt(list(groups.values()), config)
-        measures = all_usable(
-            results(),
-            way_out=(
-                "`dvc checkout data/raw` brings back what was imported; or remove these files "
-                "and their rows in labels.csv"
-            ),
-        )
+        found = dict(zip(on_disk, results(), strict=True))
+    if hidden := [path for path in paths if path not in found]:
+        more = cache.measure_all(raw, hidden, description="measuring hidden images")
+        found |= zip(hidden, more, strict=True)
+    measures = all_usable(
+        [found[path] for path in paths],
+        way_out=(
+            "`dvc checkout data/raw` brings back what was imported; or remove these files "
+            "and their rows in labels.csv"
+        ),
+    )
     rows = _known(paths, measures, groups)
     _boxes_inside(images, measures)
     if dealt is None:
@@ -111,9 +117,9 @@ def _few_quarantined(
     raise DataError("\n".join(lines))
 
 
-def _same_images(paths: Sequence[str], *, raw: Path) -> None:
+def _same_images(paths: Sequence[str], *, on_disk: Sequence[str], raw: Path) -> None:
     """Hold ``labels.csv`` against the files on disk."""
-    missing, unnamed = missing_and_unnamed(raw, paths)
+    missing, unnamed = missing_and_unnamed(raw, paths, on_disk=on_disk)
     if missing:
         alike = {_folded(path): path for path in unnamed}
         named_alike = [
@@ -222,10 +228,7 @@ def _columns(
         "batch": [row.batch for row in rows],
         "split": list(splits),
         "box": [None if image.box is None else str(image.box) for image in images],
-        **{
-            name: [getattr(each, name) for each in measures]
-            for name in ImageMeasures.__dataclass_fields__
-        },
+        **dict(zip(ImageMeasures._fields, map(list, zip(*measures, strict=True)), strict=True)),
         **{
             ATTRIBUTE_PREFIX + name: [image.attributes[name] for image in images]
             for name in images[0].attributes

@@ -69,7 +69,7 @@ def validate(
     """
     table = read_table(manifest.payload)
     columns = expected_columns()
-    results = ports.checker.check(table, [columns])
+    results = ports.checker.check(table.head(0), [columns])  # no cell matters
     drift = Drift(note="not looked at, since a column is missing", figures=())
     suite: tuple[Expectation, ...] = (columns,)
     quarantined = read_quarantine(raw)

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -219,7 +218,7 @@ def scale(n: int, cache: Path) -> None:
         hashes = perceptual_hashes(made.tiny)
         paths += [paths[i % len(measures)] for i in range(len(hashes))]
         measures += [
-            replace(measures[i % len(measures)], phash=f"{phash:016x}")
+            measures[i % len(measures)]._replace(phash=f"{phash:016x}")
             for i, phash in enumerate(hashes.tolist())
         ]
         order = random.permutation(n)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fgpipe.config import load_params
 from fgpipe.errors import DataError
-from fgpipe.images import files
+from fgpipe.images import files, measuring
 from fgpipe.images.files import measure, read_image
 from fgpipe.images.groups_file import read_groups
 from fgpipe.images.quarantine_file import QuarantinedImage, quarantine_text
@@ -416,7 +416,7 @@ def test_a_measuring_is_stopped_by_what_is_wrong_with_groups(
         raise DataError("slow")
 
     monkeypatch.setattr(files, "_look_at", slow)
-    monkeypatch.setattr(files, "_IMAGES_A_TASK", 2)
+    monkeypatch.setattr(measuring, "FILES_A_TASK", 2)
 
     with pytest.raises(DataError, match=r"groups\.csv does not exist"):
         run(project)

@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fgpipe.errors import DataError
-from fgpipe.images.files import EXTENSIONS, MAX_BYTES
+from fgpipe.images.content import MAX_BYTES
+from fgpipe.images.files import EXTENSIONS
 from fgpipe.images.sources.table import SUFFIXES as TABLE_SUFFIXES
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")

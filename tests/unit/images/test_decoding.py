@@ -12,7 +12,8 @@ from PIL import Image
 
 from fgpipe.errors import DataError
 from fgpipe.images.decoding import decode_reduced
-from fgpipe.images.files import measure, measure_all, read_image
+from fgpipe.images.files import measure, read_image
+from fgpipe.images.measuring import measure_all
 from tests.support.malformed import RGB, Odd, malformed, odd, saved, whole, write_unopenable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on broken headers

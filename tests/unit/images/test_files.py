@@ -5,7 +5,6 @@ import io
 import os
 import struct
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,9 @@ from fgpipe.images.files import (
     list_names,
     listed,
     measure,
-    measure_all,
     read_image,
 )
+from fgpipe.images.measuring import measure_all
 from tests.support.synthetic import LABELS, Flaw, draw, encoded, flawed
 
 FLAWS: tuple[Flaw, ...] = (
@@ -282,7 +281,7 @@ def test_contents_that_are_known_are_not_decoded(tmp_path: Path) -> None:
     content = encoded("PNG")
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(content)
-    marked = replace(measure(tmp_path / "a.png"), brightness=0.123)
+    marked = measure(tmp_path / "a.png")._replace(brightness=0.123)
 
     known = {hashlib.sha256(content).hexdigest(): marked}
 

@@ -37,6 +37,6 @@ def test_images_that_changed_or_are_gone_are_named_with_the_way_out(raw: Path) -
 
     text = str(error.value)
     assert text.startswith("2 of 120 images of labels.csv are not as imported")
-    assert f"images/{first.name} cannot be read" in text
+    assert f"images/{first.name}: cannot be read" in text
     assert f"images/{second.name} is not in groups.csv" in text
     assert "dvc checkout data/raw" in text

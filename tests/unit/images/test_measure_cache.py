@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,9 @@ from PIL import Image
 
 from fgpipe.errors import DataError
 from fgpipe.images import files, measure_cache
-from fgpipe.images.files import ImageMeasures, measure_all
+from fgpipe.images.files import ImageMeasures
 from fgpipe.images.measure_cache import MAX_FILES, MeasureCache, version
+from fgpipe.images.measuring import measure_all
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_many_files_become_one_and_nothing_is_lost(
     (first, *_) = measure_all(images, NAMES, description="x")
     assert isinstance(first, ImageMeasures)
     for i in range(MAX_FILES + 1):
-        cache._save({f"{i:064x}": replace(first, sha256=f"{i:064x}")})
+        cache._save({f"{i:064x}": first._replace(sha256=f"{i:064x}")})
     measured(tmp_path / "cache", images)
     assert len(saved_in(tmp_path)) == 2
     decoded.clear()
@@ -152,7 +152,7 @@ def test_files_that_cannot_be_merged_are_kept(
     (first, *_) = measure_all(images, NAMES, description="x")
     assert isinstance(first, ImageMeasures)
     for i in range(MAX_FILES + 1):
-        cache._save({f"{i:064x}": replace(first, sha256=f"{i:064x}")})
+        cache._save({f"{i:064x}": first._replace(sha256=f"{i:064x}")})
 
     def full(*_: object) -> None:
         raise OSError("no space left on device")

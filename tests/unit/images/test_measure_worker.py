@@ -1,5 +1,6 @@
 """Measuring in processes gives what measuring here gives, also of files that kill a decoder."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,9 +12,9 @@ import pytest
 from PIL import Image
 
 from fgpipe.errors import DataError, PipelineError
-from fgpipe.images import files, measure_worker
-from fgpipe.images.files import measure_all, measure_some
-from fgpipe.images.measure_worker import MeasureWorker, in_processes
+from fgpipe.images import measuring
+from fgpipe.images.files import ImageMeasures, measure_some
+from fgpipe.images.measuring import MeasureWorker, hash_all, in_processes, measure_all
 
 
 def test_processes_give_what_threads_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,12 +23,48 @@ def test_processes_give_what_threads_give(tmp_path: Path, monkeypatch: pytest.Mo
         Image.new("L", (10 + i, 20), 3 * i).save(tmp_path / name)
     (tmp_path / names[40]).write_bytes(b"no")
     in_threads = measure_all(tmp_path, names, description="x")
-    monkeypatch.setattr(files, "IMAGES_FOR_PROCESSES", 70)
+    monkeypatch.setattr(measuring, "FILES_FOR_PROCESSES", 70)
 
     in_processes = measure_all(tmp_path, names, description="x")
 
     assert [str(result) for result in in_processes] == [str(result) for result in in_threads]
     assert isinstance(in_processes[40], DataError)
+
+
+@pytest.mark.parametrize("n_new", [0, 1, 69, 70])
+def test_processes_decode_only_what_is_not_known(
+    n_new: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{i}.png" for i in range(70)]
+    for i, name in enumerate(names):
+        Image.new("L", (10 + i, 20), 3 * i).save(tmp_path / name)
+    fresh = measure_all(tmp_path, names, description="x")
+    marked = [each._replace(contrast=0.4) for each in fresh if isinstance(each, ImageMeasures)]
+    expected = fresh[:n_new] + marked[n_new:]
+    known = {each.sha256: each for each in marked[n_new:]}
+    (tmp_path / "not.png").write_bytes(b"no")
+    monkeypatch.setattr(measuring, "FILES_FOR_PROCESSES", 70)
+
+    found = measure_all(tmp_path, [*names, "not.png", "gone.png"], description="x", known=known)
+
+    assert found[:-2] == expected
+    assert str(found[-2]).startswith("not.png: not an image")
+    assert str(found[-1]).startswith("gone.png: cannot be read")
+
+
+def test_processes_hash_what_threads_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{i} ünï.png" for i in range(300)]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"x" * (1000 * i))
+    (tmp_path / "a").mkdir()
+    expected = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names]
+
+    here = hash_all(tmp_path, [*names, "a"], description="x")
+    monkeypatch.setattr(measuring, "FILES_FOR_PROCESSES", 70)
+    there = hash_all(tmp_path, [*names, "a"], description="x")
+
+    assert here[:-1] == there[:-1] == expected
+    assert str(here[-1]) == str(there[-1]) == "a: cannot be read (a folder, not a file)"
 
 
 def test_a_file_that_kills_its_decoder_is_named_and_the_others_are_measured(
@@ -37,34 +74,34 @@ def test_a_file_that_kills_its_decoder_is_named_and_the_others_are_measured(
         Image.new("L", (20, 20), 9).save(tmp_path / name)
     ask = MeasureWorker.ask
 
-    def dying(self: MeasureWorker, folder: Path, names: list[str]) -> str | None:
+    def dying(self: MeasureWorker, what: str, folder: Path, names: list[str]) -> str | None:
         if "killer.png" in names:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._is_ready = True
-        return ask(self, folder, names)
+        return ask(self, what, folder, names)
 
     monkeypatch.setattr(MeasureWorker, "ask", dying)
 
-    with in_processes(1) as some:
-        results = some(tmp_path, ["a.png", "killer.png", "b.png"])
+    with in_processes(1) as lookers:
+        results = lookers.measure(tmp_path, ["a.png", "killer.png", "b.png"])
 
     assert str(results[1]) == "killer.png: damaged (its decoder crashes)"
-    assert [results[0], results[2]] == measure_some(tmp_path, ["a.png", "b.png"], known={})
+    assert [results[0], results[2]] == measure_some(tmp_path, ["a.png", "b.png"])
 
 
 def test_workers_that_do_not_start_are_no_images_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure_worker, "_COMMAND", (sys.executable, "-c", "import no_such"))
+    monkeypatch.setattr(measuring, "_COMMAND", (sys.executable, "-c", "import no_such"))
 
-    with pytest.raises(PipelineError, match="does not start"), in_processes(1) as some:
-        some(tmp_path, ["a.png"])
+    with pytest.raises(PipelineError, match="does not start"), in_processes(1) as lookers:
+        lookers.hash(tmp_path, ["a.png"])
 
 
 def test_a_worker_ends_with_who_started_it() -> None:
     script = (
-        "from fgpipe.images.measure_worker import MeasureWorker\n"
+        "from fgpipe.images.measuring import MeasureWorker\n"
         "import os, signal\n"
         "print(MeasureWorker()._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

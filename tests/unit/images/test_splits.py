@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fgpipe.images.groups_file import GroupRow
 from fgpipe.images.splits import (
-    GroupedImage,
     fold_splits,
     given_splits,
     random_splits,
@@ -26,11 +25,12 @@ FRACTIONS: dict[Split, float] = {
 
 rows = st.lists(
     st.builds(
-        GroupedImage,
+        GroupRow,
         sha256=st.integers(0, 10**6).map(str),
         group=st.integers(0, 12).map("group{}".format),
         batch=st.integers(1, 3),
         stratum=st.sampled_from(["a|x", "a|y", "b|x", "c"]),
+        status=st.just("active"),
     ),
     max_size=60,
     unique_by=lambda row: row.sha256,
@@ -41,27 +41,29 @@ wishes = st.sampled_from([None, None, *SPLITS])
 
 
 def given_to(
-    images: list[GroupedImage], wish: Mapping[str, Split], *, removed: Collection[str] = ()
+    images: list[GroupRow], wish: Mapping[str, Split], *, removed: Collection[str] = ()
 ) -> dict[str, Split]:
     return given_splits(images, given=wish, removed=removed, fractions=FRACTIONS, seed=0)
 
 
-def wished(draw: st.DrawFn, images: list[GroupedImage]) -> dict[str, Split]:
+def wished(draw: st.DrawFn, images: list[GroupRow]) -> dict[str, Split]:
     """Splits that some of the images came with."""
     drawn = {row.sha256: draw(wishes) for row in images}
     return {sha256: split for sha256, split in drawn.items() if split is not None}
 
 
-def world(*, n_groups: int, images_per_group: int = 3, label: str = "a") -> list[GroupedImage]:
+def world(*, n_groups: int, images_per_group: int = 3, label: str = "a") -> list[GroupRow]:
     return [
-        GroupedImage(sha256=f"{label}{g}-{i}", group=f"{label}{g}", batch=1, stratum=label)
+        GroupRow(
+            sha256=f"{label}{g}-{i}", group=f"{label}{g}", batch=1, stratum=label, status="active"
+        )
         for g in range(n_groups)
         for i in range(images_per_group)
     ]
 
 
 @given(rows, st.integers(0, 5))
-def test_no_group_is_in_two_splits(images: list[GroupedImage], seed: int) -> None:
+def test_no_group_is_in_two_splits(images: list[GroupRow], seed: int) -> None:
     splits = [
         stable_splits(images, fractions=FRACTIONS, seed=seed),
         fold_splits(images, fractions=FRACTIONS, seed=seed, n_folds=3, fold=1),
@@ -74,7 +76,7 @@ def test_no_group_is_in_two_splits(images: list[GroupedImage], seed: int) -> Non
 
 
 @given(rows, st.randoms(use_true_random=False))
-def test_splits_do_not_depend_on_the_order_of_rows(images: list[GroupedImage], random) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - hypothesis names no type for it
+def test_splits_do_not_depend_on_the_order_of_rows(images: list[GroupRow], random) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - hypothesis names no type for it
     shuffled = list(images)
     random.shuffle(shuffled)
 
@@ -87,11 +89,9 @@ def test_splits_do_not_depend_on_the_order_of_rows(images: list[GroupedImage], r
 
 
 @given(rows, rows)
-def test_what_is_added_later_moves_no_image(
-    images: list[GroupedImage], more: list[GroupedImage]
-) -> None:
+def test_what_is_added_later_moves_no_image(images: list[GroupRow], more: list[GroupRow]) -> None:
     known = {row.sha256 for row in images}
-    added = [replace(row, batch=4) for row in more if row.sha256 not in known]
+    added = [row._replace(batch=4) for row in more if row.sha256 not in known]
 
     before = stable_splits(images, fractions=FRACTIONS, seed=0)
     after = stable_splits(images + added, fractions=FRACTIONS, seed=0)
@@ -101,7 +101,7 @@ def test_what_is_added_later_moves_no_image(
 
 def test_later_images_of_a_group_follow_it() -> None:
     images = world(n_groups=20)
-    later = [replace(row, sha256=f"late {row.sha256}", batch=2) for row in images]
+    later = [row._replace(sha256=f"late {row.sha256}", batch=2) for row in images]
 
     split = stable_splits(images + later, fractions=FRACTIONS, seed=0)
 
@@ -112,9 +112,9 @@ def test_later_images_of_a_group_count_towards_its_splits_share() -> None:
     images = world(n_groups=20, images_per_group=1)
     first = stable_splits(images, fractions=FRACTIONS, seed=0)
     grown = next(row for row in images if first[row.sha256] == "test")
-    more = [replace(grown, sha256=f"more {i}", batch=2) for i in range(40)]
+    more = [grown._replace(sha256=f"more {i}", batch=2) for i in range(40)]
     fresh = [
-        replace(row, sha256=f"fresh {row.sha256}", group=f"fresh {row.group}", batch=2)
+        row._replace(sha256=f"fresh {row.sha256}", group=f"fresh {row.group}", batch=2)
         for row in images
     ]
 
@@ -194,7 +194,7 @@ def test_each_image_is_tested_in_just_one_fold_and_folds_are_equal() -> None:
 @settings(max_examples=20)
 @given(rows, st.sets(st.integers(0, 59)))
 def test_where_no_split_is_given_they_are_the_stable_ones_whatever_was_removed(
-    images: list[GroupedImage], positions: set[int]
+    images: list[GroupRow], positions: set[int]
 ) -> None:
     removed = {row.sha256 for i, row in enumerate(images) if i in positions}
 
@@ -206,10 +206,10 @@ def test_where_no_split_is_given_they_are_the_stable_ones_whatever_was_removed(
 @settings(max_examples=30)
 @given(rows, rows, st.data())
 def test_given_splits_are_kept_and_what_is_added_moves_no_image(
-    images: list[GroupedImage], more: list[GroupedImage], data: st.DataObject
+    images: list[GroupRow], more: list[GroupRow], data: st.DataObject
 ) -> None:
     known = {row.sha256 for row in images}
-    added = [replace(row, batch=4) for row in more if row.sha256 not in known]
+    added = [row._replace(batch=4) for row in more if row.sha256 not in known]
     wish = wished(data.draw, images)
     if not wish:
         return
@@ -224,7 +224,7 @@ def test_given_splits_are_kept_and_what_is_added_moves_no_image(
 @settings(max_examples=30)
 @given(rows, st.data(), st.randoms(use_true_random=False))
 def test_given_splits_do_not_depend_on_the_order_of_rows(  # type: ignore[no-untyped-def]
-    images: list[GroupedImage],
+    images: list[GroupRow],
     data: st.DataObject,
     random,  # noqa: ANN001 - hypothesis names no type for it
 ) -> None:
@@ -238,7 +238,7 @@ def test_given_splits_do_not_depend_on_the_order_of_rows(  # type: ignore[no-unt
 @settings(max_examples=30)
 @given(rows, st.data())
 def test_under_given_a_group_is_divided_only_if_its_images_came_so(
-    images: list[GroupedImage], data: st.DataObject
+    images: list[GroupRow], data: st.DataObject
 ) -> None:
     of_group = {row.group: data.draw(wishes) for row in images}
     wish = {row.sha256: of_group[row.group] for row in images if of_group[row.group]}

@@ -3,7 +3,6 @@
 import errno
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -485,5 +484,5 @@ def test_a_row_of_a_source_is_not_changed_by_what_labels_csv_gained(
 
     (row,) = (image for image in read_labels(raw) if image.path == "images/20.png")
     assert (row.group, row.split, dict(row.attributes)) == ("g", "test", {"site": "a"})
-    assert replace(row, attributes={}).box is None
+    assert row._replace(attributes={}).box is None
     assert labels_text(read_labels(raw)) == (raw / "labels.csv").read_text()

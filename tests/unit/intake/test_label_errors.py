@@ -1,6 +1,5 @@
 import csv
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +182,7 @@ def mistaken(project: Path) -> tuple[Path, ByColour, str]:
     raw = project / "data" / "raw"
     embedder = ByColour(raw)
     images = read_labels(raw)
-    images[17] = replace(images[17], label="blue_ring", parent="blue")
+    images[17] = images[17]._replace(label="blue_ring", parent="blue")
     assert embedder.true[images[17].path] != "blue_ring"
     (raw / "labels.csv").write_text(labels_text(images))
     return raw, embedder, images[17].path

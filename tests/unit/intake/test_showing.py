@@ -1,6 +1,5 @@
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +112,7 @@ def test_a_label_of_any_letters_is_shown_as_it_is_and_has_a_page(
     (raw / "labels.csv").write_text(
         labels_text(
             [
-                replace(image, label=odd) if image.label == "blue_ring" else image
+                image._replace(label=odd) if image.label == "blue_ring" else image
                 for image in read_labels(raw)
             ]
         )
