@@ -11,10 +11,9 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
-from types import MappingProxyType
 from typing import get_type_hints
 
 import cv2
@@ -83,12 +82,14 @@ class MeasureCache:
         stop = threading.Event()
 
         def work() -> list[ImageMeasures | DataError]:
-            known = self._load()
-            results = measured(root, names, known=MappingProxyType(known))
-            bar = tqdm(results, total=len(names), desc=description, unit="image", disable=None)
-            wanted = takewhile(lambda _: not stop.is_set(), bar)
-            with contextlib.closing(results):
-                return list(self._saving(wanted, known))
+            with ThreadPoolExecutor(1) as loader:
+                loading = loader.submit(self._load)  # files are hashed meanwhile
+                known = loading.result if self._files() else None
+                results = measured(root, names, known=known)
+                bar = tqdm(results, total=len(names), desc=description, unit="image", disable=None)
+                wanted = takewhile(lambda _: not stop.is_set(), bar)
+                with contextlib.closing(results):
+                    return list(self._saving(wanted, loading))
 
         with ThreadPoolExecutor(1) as thread:
             future = thread.submit(work)
@@ -98,12 +99,16 @@ class MeasureCache:
                 stop.set()
 
     def _saving(
-        self, results: Iterable[ImageMeasures | DataError], known: dict[str, ImageMeasures]
+        self,
+        results: Iterable[ImageMeasures | DataError],
+        loading: Future[dict[str, ImageMeasures]],
     ) -> Iterator[ImageMeasures | DataError]:
         """The results, each content that is new among them saved once."""
+        known: dict[str, ImageMeasures] | None = None
         unsaved: dict[str, ImageMeasures] = {}
         try:
             for result in results:
+                known = loading.result() if known is None else known
                 if isinstance(result, ImageMeasures) and result.sha256 not in known:
                     known[result.sha256] = unsaved[result.sha256] = result
                 if len(unsaved) == SAVED_AT_ONCE:
@@ -113,12 +118,13 @@ class MeasureCache:
         finally:
             self._save(unsaved)
 
+    def _files(self) -> list[Path]:
+        return [] if self._folder is None else sorted(self._folder.glob("*.parquet"))
+
     @without_collector()
     def _load(self) -> dict[str, ImageMeasures]:
         known: dict[str, ImageMeasures] = {}
-        if self._folder is None:
-            return known
-        files = sorted(self._folder.glob("*.parquet"))
+        files = self._files()
         for file in files:
             try:
                 known |= {entry.sha256: entry for entry in _read(file)}

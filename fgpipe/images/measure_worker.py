@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from fgpipe.errors import DataError
+from fgpipe.images.collector import without_collector
 from fgpipe.images.content import hash_some
 
 READY = "ready\n"
@@ -35,6 +36,7 @@ def answer(what: str, folder: str, names: Sequence[str]) -> list[Sequence[object
     return [str(each) if isinstance(each, DataError) else each for each in results]
 
 
+@without_collector()
 def main() -> None:
     """Answer until the questions end."""
     sys.stdout.write(READY)

@@ -11,7 +11,6 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
@@ -29,8 +28,17 @@ FILES_FOR_PROCESSES = 5_000
 """So many files and more are looked at in processes, which take time to start."""
 
 FILES_A_TASK = 32
-"""Looked at in one go: one by one, handing over takes a tenth of the time. A process is
-handed four times as many."""
+"""Looked at in one go by a thread: one by one, handing over takes a tenth of the time."""
+
+MEASURED_A_TASK = 512
+"""Measured in one go by a process, which waits milliseconds for the next where this one's
+interpreter is busy."""
+
+HASHED_A_TASK = 2048
+"""Hashed in one go by a process."""
+
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""NumPy's threads wait by spinning, on cores that other processes need."""
 
 _COMMAND = (sys.executable, "-m", "fgpipe.images.measure_worker")
 
@@ -46,44 +54,45 @@ HERE = Lookers(hash_some, measure_some)
 
 
 def measured(
-    folder: Path, names: Sequence[str], *, known: Mapping[str, ImageMeasures]
+    folder: Path,
+    names: Sequence[str],
+    *,
+    known: Callable[[], Mapping[str, ImageMeasures]] | None = None,
 ) -> Generator[ImageMeasures | DataError, None, None]:
     """Measure files over all cores, in the order of ``names``.
 
     Args:
         folder: Where the files are.
         names: Their paths below it.
-        known: Measures of contents by sha256; these are read, but not decoded.
+        known: Gives measures of contents by sha256, which are read but not decoded; asked
+            when the first files are hashed. None if there are none.
 
     Yields:
         What each file measures, or why it cannot be used.
     """
+    if known is None:
+        return _over_all_cores(
+            lambda lookers, names: lookers.measure(folder, names), names, n_files=MEASURED_A_TASK
+        )
 
     def some(lookers: Lookers, names: Sequence[str]) -> Results:
         return _measured_unless_known(lookers, folder, names, known=known)
 
-    return _over_all_cores(some, names)
+    return _over_all_cores(some, names, n_files=HASHED_A_TASK)
 
 
-def measure_all(
-    folder: Path,
-    names: Sequence[str],
-    *,
-    description: str,
-    known: Mapping[str, ImageMeasures] = MappingProxyType({}),
-) -> Results:
+def measure_all(folder: Path, names: Sequence[str], *, description: str) -> Results:
     """Measure files over all cores, with a progress bar, in the order of ``names``.
 
     Args:
         folder: Where the files are.
         names: Their paths below it.
         description: What the progress bar says.
-        known: Measures of contents by sha256; these are read, but not decoded.
 
     Returns:
         What each file measures, or why it cannot be used.
     """
-    results = measured(folder, names, known=known)
+    results = measured(folder, names)
     return list(tqdm(results, total=len(names), desc=description, unit="image", disable=None))
 
 
@@ -98,41 +107,48 @@ def hash_all(folder: Path, names: Sequence[str], *, description: str) -> Hashes:
     Returns:
         SHA-256 of each file in hexadecimal, or why it cannot be read.
     """
-    results = _over_all_cores(lambda lookers, names: lookers.hash(folder, names), names)
+    results = _over_all_cores(
+        lambda lookers, names: lookers.hash(folder, names), names, n_files=HASHED_A_TASK
+    )
     return list(tqdm(results, total=len(names), desc=description, unit="image", disable=None))
 
 
 def _measured_unless_known(
-    lookers: Lookers, folder: Path, names: Sequence[str], *, known: Mapping[str, ImageMeasures]
+    lookers: Lookers,
+    folder: Path,
+    names: Sequence[str],
+    *,
+    known: Callable[[], Mapping[str, ImageMeasures]],
 ) -> Results:
-    if not known:
-        return lookers.measure(folder, names)
     hashes = lookers.hash(folder, names)
+    measures = known()
     unknown = [
         name
         for name, sha256 in zip(names, hashes, strict=True)
-        if isinstance(sha256, str) and sha256 not in known
+        if isinstance(sha256, str) and sha256 not in measures
     ]
     if len(unknown) < len(names) / 2:
         lookers = HERE  # for a few it is not worth a process's time to load decoders
     looks = iter(lookers.measure(folder, unknown))
     return [
-        sha256 if isinstance(sha256, DataError) else known.get(sha256) or next(looks)
+        sha256 if isinstance(sha256, DataError) else measures.get(sha256) or next(looks)
         for sha256 in hashes
     ]
 
 
 def _over_all_cores(
-    some: Callable[[Lookers, Sequence[str]], Sequence[T]], names: Sequence[str]
+    some: Callable[[Lookers, Sequence[str]], Sequence[T]], names: Sequence[str], *, n_files: int
 ) -> Generator[T, None, None]:
+    """What ``some`` finds of names, in their order; ``n_files`` at a time, if in processes."""
     n_threads = n_cores = os.cpu_count() or 1
-    n_files = FILES_A_TASK
     lookers = HERE
     with contextlib.ExitStack() as stack:
         if len(names) >= FILES_FOR_PROCESSES:
             lookers = stack.enter_context(in_processes(n_cores))
             # Twice as many threads: one waits for a process, another reads the former answer.
-            n_threads, n_files = 2 * n_cores, 4 * n_files
+            n_threads, n_files = 2 * n_cores, min(n_files, len(names) // (4 * n_cores) + 1)
+        else:
+            n_files = FILES_A_TASK
         pool = ThreadPoolExecutor(n_threads)
         stack.callback(pool.shutdown, cancel_futures=True)
         tasks = [names[i : i + n_files] for i in range(0, len(names), n_files)]
@@ -181,6 +197,7 @@ class MeasureWorker:
 def _started() -> "subprocess.Popen[str]":
     return subprocess.Popen(
         _COMMAND,
+        env={**os.environ, **_ONE_THREAD},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what decoders print of damaged files is in the reasons

@@ -5,12 +5,13 @@ in scikit-learn and foolbox and of the demo's cells, 200 to 500 px, JPEG of qual
 95) once, puts them into a project below FOLDER, and measures in processes of their own:
 
 - the bare loop: each file read and decoded to RGB, over all cores, nothing kept; with
-  simplejpeg and with Pillow, before and after the rest, and the fastest of all counts;
+  simplejpeg and with Pillow, and the faster counts;
 - the stages ``manifest`` and ``validate``, with an empty cache of measures;
 - the same after 1 % of images was added.
 
-Times are of the work alone: starting Python and importing libraries is stated beside them.
-Files are in the operating system's cache for all alike.
+All is done in rounds, since a machine's speed changes: ratios are of one round each, and
+their median and range are given. Times are of the work alone: starting Python and importing
+libraries is stated beside them. Files are in the operating system's cache for all alike.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -206,52 +208,65 @@ def n_measured(root: Path) -> int:
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
-def loops(root: Path) -> dict[str, dict[str, float]]:
-    """What the bare loop takes, by decoder."""
-    return {
-        decoder: in_a_process("loop", str(root), "--decoder", decoder)
-        for decoder in ("simplejpeg", "Pillow")
-    }
+def fastest_loop(root: Path) -> dict[str, float]:
+    """What the bare loop takes with the faster decoder."""
+    each = [in_a_process("loop", str(root), "--decoder", name) for name in ("simplejpeg", "Pillow")]
+    return min(each, key=lambda figures: figures["loop"])
 
 
-def measure(folder: Path, n_images: int) -> None:
+def measure(folder: Path, n_images: int, *, n_rounds: int) -> None:
     """Print the table of one size."""
     n_new = n_images // 100
     make_corpus(folder / "corpus", n_images + n_new)
     root = folder / f"project-{n_images}"
+    measures = root / ".fgpipe" / "measures"
     shutil.rmtree(root, ignore_errors=True)
     make_project(root, folder / "corpus", batches=[n_images])
-    before = loops(root)
-    full = in_a_process("stages", str(root))
-    after = loops(root)
+    rounds = []
+    for _ in range(n_rounds):
+        shutil.rmtree(measures, ignore_errors=True)
+        rounds.append({**fastest_loop(root), **in_a_process("stages", str(root))})
     first = n_measured(root)
+    kept = shutil.copytree(measures, folder / f"measures-{n_images}", dirs_exist_ok=True)
     make_project(root, folder / "corpus", batches=[n_images, n_new])
-    more = in_a_process("stages", str(root))
+    later = []
+    for _ in range(n_rounds):
+        shutil.rmtree(measures)
+        shutil.copytree(kept, measures)
+        later.append(in_a_process("stages", str(root)))
+    shutil.rmtree(kept)
 
-    fastest = min([*before.values(), *after.values()], key=lambda each: each["loop"])
-    loop, loop_cpu = fastest["loop"], fastest["loop_cpu"]
-    seconds = sum(full[stage] for stage in STAGES)
-    cpu = sum(full[f"{stage}_cpu"] for stage in STAGES)
-    again = sum(more[stage] for stage in STAGES)
-    each = ", ".join(
-        f"{name} {min(before[name]['loop'], after[name]['loop']):.2f} s" for name in before
-    )
+    full, more = median(rounds), median(later)
+    seconds = [each["manifest"] + each["validate"] for each in rounds]
+    ratios = [each["loop"] / s for each, s in zip(rounds, seconds, strict=True)]
+    of_cpu = [each["loop_cpu"] / (each["manifest_cpu"] + each["validate_cpu"]) for each in rounds]
+    again = [each["manifest"] + each["validate"] for each in later]
+    shares = [a / s for a, s in zip(again, seconds, strict=True)]
     rows = [
-        ("images, cores", f"{n_images:,}, {os.cpu_count()}"),
-        ("bare decode loop", f"{_both(fastest, 'loop', n_images)} ({each})"),
+        ("images, cores, rounds", f"{n_images:,}, {os.cpu_count()}, {n_rounds}"),
+        ("bare decode loop", _both(full, "loop", n_images)),
         *((stage, _both(full, stage, n_images)) for stage in STAGES),
-        ("speed relative to the loop", f"{loop / seconds:.2f} (of computing {loop_cpu / cpu:.2f})"),
+        ("speed relative to the loop", f"{_spread(ratios)} (of computing {_spread(of_cpu)})"),
         ("imports, not counted above", f"{full['imports']:.2f} s"),
         (
             "peak memory",
             f"{full['validate_mib']:.0f} MiB; {full['all_mib']:.0f} MiB with its processes",
         ),
-        (f"with {n_new:,} more", f"{again:.2f} s, {again / seconds:.2f} of the full time"),
+        (f"with {n_new:,} more", f"{_spread(again)} s, {_spread(shares)} of the full time"),
         *((f"{stage} then", _both(more, stage, n_images + n_new)) for stage in STAGES),
         ("decoded then", f"{n_measured(root) - first:,} (at first {first:,})"),
     ]
     for what, figure in rows:
         print(f"{what:32}{figure}", flush=True)
+
+
+def median(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _both(figures: dict[str, float], name: str, n_images: int) -> str:
@@ -274,9 +289,10 @@ def main() -> None:
         return
     parser.add_argument("folder", type=Path, help="where crops and projects are made and kept")
     parser.add_argument("--images", type=int, nargs="+", default=[5000])
+    parser.add_argument("--rounds", type=int, default=3, help="figures are medians of so many")
     arguments = parser.parse_args()
     for n_images in arguments.images:
-        measure(arguments.folder.resolve(), n_images)
+        measure(arguments.folder.resolve(), n_images, n_rounds=arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fgpipe.images.files import (
     measure,
     read_image,
 )
-from fgpipe.images.measuring import measure_all
+from fgpipe.images.measuring import measure_all, measured
 from tests.support.synthetic import LABELS, Flaw, draw, encoded, flawed
 
 FLAWS: tuple[Flaw, ...] = (
@@ -285,7 +285,9 @@ def test_contents_that_are_known_are_not_decoded(tmp_path: Path) -> None:
 
     known = {hashlib.sha256(content).hexdigest(): marked}
 
-    assert measure_all(tmp_path, ["a.png", "b.png"], description="x", known=known) == [marked] * 2
+    found = measured(tmp_path, ["a.png", "b.png"], known=lambda: known)
+
+    assert list(found) == [marked] * 2
 
 
 def test_a_blurred_image_is_less_sharp_whatever_its_size(tmp_path: Path) -> None:

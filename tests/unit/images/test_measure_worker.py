@@ -14,7 +14,7 @@ from PIL import Image
 from fgpipe.errors import DataError, PipelineError
 from fgpipe.images import measuring
 from fgpipe.images.files import ImageMeasures, measure_some
-from fgpipe.images.measuring import MeasureWorker, hash_all, in_processes, measure_all
+from fgpipe.images.measuring import MeasureWorker, hash_all, in_processes, measure_all, measured
 
 
 def test_processes_give_what_threads_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_processes_decode_only_what_is_not_known(
     (tmp_path / "not.png").write_bytes(b"no")
     monkeypatch.setattr(measuring, "FILES_FOR_PROCESSES", 70)
 
-    found = measure_all(tmp_path, [*names, "not.png", "gone.png"], description="x", known=known)
+    found = list(measured(tmp_path, [*names, "not.png", "gone.png"], known=lambda: known))
 
     assert found[:-2] == expected
     assert str(found[-2]).startswith("not.png: not an image")
