@@ -127,9 +127,7 @@ def _measured_unless_known(
         for name, sha256 in zip(names, hashes, strict=True)
         if isinstance(sha256, str) and sha256 not in measures
     ]
-    if len(unknown) < len(names) / 2:
-        lookers = HERE  # for a few it is not worth a process's time to load decoders
-    looks = iter(lookers.measure(folder, unknown))
+    looks = iter(lookers.measure(folder, unknown) if unknown else ())
     return [
         sha256 if isinstance(sha256, DataError) else measures.get(sha256) or next(looks)
         for sha256 in hashes

@@ -30,6 +30,7 @@ from fgpipe.records import SPLITS, LabelCount, Manifest, Split, file_sha256
 _ADD = "`fgpipe data add PATH` brings images in"
 
 
+@without_collector()
 def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> Manifest:
     """Describe every image of ``data/raw`` and give each its split.
 
@@ -207,7 +208,6 @@ def _dealt_as_given(
     )
 
 
-@without_collector()
 def _columns(
     images: Sequence[LabelledImage],
     measures: Sequence[ImageMeasures],
