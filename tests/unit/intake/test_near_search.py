@@ -10,6 +10,7 @@ from sklearn.datasets import load_sample_image
 
 from fgpipe.images.files import measure
 from fgpipe.images.perceptual_hash import mirrored_hash, perceptual_hash
+from fgpipe.images.sources.elpv import elpv
 from fgpipe.intake import near_search
 from fgpipe.intake.near_search import NearPair, candidates, near_pairs
 from fgpipe.nn.embedder import Looks
@@ -76,6 +77,23 @@ def test_every_planted_copy_is_found_and_told_apart(planted: Path) -> None:
     }
     assert {pair.i for pair in pairs} | {pair.j for pair in pairs} == {0, *range(13, 18)}
     assert min(pair.similarity for pair in pairs) >= 0.998
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "top"), [("cell0919", 27, 24), ("cell1099", 27, 29), ("cell1531", 19, 10)]
+)
+def test_a_crop_that_few_pixels_leave_in_doubt_is_found_with_more(
+    tmp_path: Path, name: str, left: int, top: int
+) -> None:
+    (file,) = (image.file for image in elpv().images if image.file.stem == name)
+    cell = Image.open(file)
+    cell.save(tmp_path / "cell.png")
+    cell.crop((left, top, left + 270, top + 270)).save(tmp_path / "cut.png")
+
+    (pair,) = near(tmp_path, ["cell.png", "cut.png"])
+
+    assert (pair.i, pair.j, pair.kind) == (0, 1, "crop")
+    assert pair.similarity >= 0.999
 
 
 def test_without_rows_only_crops_are_missed(planted: Path) -> None:
