@@ -223,6 +223,27 @@ def test_dvc_repro_at_a_desk_finds_nothing_to_do(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("trained")
+def test_dvc_repro_stops_at_data_that_do_not_meet_an_expectation(root: Path) -> None:
+    expectations = root / "data" / "expectations.yaml"
+    before, lock = expectations.read_text(), (root / "dvc.lock").read_bytes()
+    asked = "{name: wide, meaning: wide, check: width, min: 5000, severity: refuse}"
+    expectations.write_text(f"schema_version: 1\nexpectations: [{asked}]\n")
+
+    said = run("dvc", "repro", root=root, code=255)
+
+    assert "wide: wide; not so for" in said
+    assert "look at data/02_validate/payload/report.html" in said
+    assert "Traceback" not in said
+    assert "Running stage 'train'" not in said
+    assert (root / "dvc.lock").read_bytes() == lock
+    assert (root / "data" / "02_validate" / "payload" / "report.html").exists()
+    expectations.write_text(before)
+    again = run("dvc", "repro", root=root)
+    assert "Running stage" not in again
+    assert (root / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.usefixtures("trained")
 def test_a_model_the_gate_refuses_is_a_named_result(root: Path, audit: NetworkAudit) -> None:
     change_params(root, gate={"min_top1": 1.0, "min_macro_recall": 1.0})
     change_params(root, train={"epochs": 1})
