@@ -18,6 +18,7 @@ drift              ``feature``, ``max``: see :mod:`fgpipe.metrics.drift`
 =================  =================================================================
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Bounds:
 
     low: float | None = None
     high: float | None = None
-    values: tuple[str | int, ...] | None = None
+    values: tuple[object, ...] | None = None
     split: str | None = None
     column: str | None = None
     feature: str | None = None
@@ -104,6 +105,8 @@ def problem_of_bounds(name: str, bounds: Bounds) -> str | None:  # noqa: PLR0911
         return f"min ({bounds.low:g}) must not be above max ({bounds.high:g})"
     if "max" in check.keys and bounds.low is None and bounds.high is None:
         return f"needs {' or '.join(key for key in _RANGE if key in check.keys)}"
+    if bounds.feature == "embeddings" and bounds.high is not None and not 0.5 <= bounds.high <= 1:
+        return f"max must be from 0.5 (alike) to 1 for embeddings (it is {bounds.high:g})"
     if "column" in check.keys and bounds.column not in MEASURES:
         return f"column {bounds.column!r} is no measure; there are {', '.join(MEASURES)}"
     if "feature" in check.keys and bounds.feature not in DRIFT_FEATURES:
@@ -116,9 +119,12 @@ def problem_of_bounds(name: str, bounds: Bounds) -> str | None:  # noqa: PLR0911
 def _problem_of_values(name: str, bounds: Bounds) -> str | None:
     values = bounds.values or ()
     if name == "channels":
-        wrong = [value for value in values if value not in {1, 2, 3, 4}]
+        wrong = [v for v in values if type(v) is not int or v not in {1, 2, 3, 4}]
         return "values must be some of 1, 2, 3, 4" if wrong or not values else None
-    if len(values) < 2 or any(not isinstance(value, str) for value in values):
-        return "values must name at least two classes, in quotes if they look like numbers"
-    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    for value in values:
+        if not isinstance(value, str) or not value.strip():
+            return f"values must be names, those like numbers, dates or yes in quotes ({value!r})"
+    if len(values) < 2:
+        return "values must name at least two classes"
+    repeated = [name for name, n in Counter(values).items() if n > 1]
     return f"values names {repeated[0]!r} twice" if repeated else None

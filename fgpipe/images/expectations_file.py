@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fgpipe.errors import ConfigError, NotReadyError
 from fgpipe.images.checks import CHECKS, Bounds, problem_of_bounds
-from fgpipe.images.gx_kinds import problem_of_expectation
+from fgpipe.images.gx_kinds import problem_of_expectation, shortened
 from fgpipe.images.structure import expected_columns, expected_structure
 from fgpipe.ports import Expectation, TableName
 from fgpipe.records import Severity
@@ -69,7 +69,7 @@ class _Entry(_Closed):
     check: str | None = None
     min: float | None = None
     max: float | None = None
-    values: list[str] | list[int] | None = None
+    values: list[Any] | None = None
     split: str | None = None
     column: str | None = None
     feature: str | None = None
@@ -80,7 +80,7 @@ class _Entry(_Closed):
 
 class _File(_Closed):
     schema_version: Literal[1]
-    expectations: list[dict[str, Any]]
+    expectations: list[dict[Any, Any]]
 
 
 def read_suite(path: Path) -> Suite:
@@ -115,16 +115,19 @@ def parse_suite(text: str, *, name: str) -> Suite:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as of the day 2020-13-45
         raise ConfigError(f"{name} is not valid YAML: {error}") from None
-    repeated = [f"line {line}: {key!r} stands twice" for line, key in _repeated_keys(node)]
+    if not isinstance(content, dict):
+        raise _refusal(name, ["has to say schema_version: 1 and expectations: with a list"])
+    if repeated := _repeated_keys(node):
+        raise _refusal(name, [f"line {line}: {key!r} stands twice" for line, key in repeated])
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
         raise _refusal(name, [_explain(problem) for problem in error.errors()]) from None
     lines = _lines(node)
     entries: list[_Entry] = []
-    problems = repeated
+    problems: list[str] = []
     for number, (line, raw) in enumerate(zip(lines, file.expectations, strict=True), start=1):
         where = f"line {line}, expectation {number} ({raw.get('name', 'without a name')})"
         try:
@@ -222,11 +225,12 @@ def _explain(problem: Mapping[str, Any]) -> str:
     match problem["type"]:
         case "missing":
             return f"{key}: missing; add it"
+        case "invalid_key":
+            return f"{key}: is no name of a key; remove it or mend its spelling"
         case "extra_forbidden":
             return f"{key}: unknown key; remove it or mend its spelling"
         case _:
-            shown = repr(problem["input"])
-            return f"{key}: {problem['msg']} (it is {shown[:60]})"
+            return f"{key}: {problem['msg']} (it is {shortened(problem['input'])})"
 
 
 def _lines(node: yaml.Node | None) -> list[int]:
@@ -238,17 +242,22 @@ def _lines(node: yaml.Node | None) -> list[int]:
     return []
 
 
-def _repeated_keys(node: yaml.Node | None) -> list[tuple[int, str]]:
+def _repeated_keys(root: yaml.Node | None) -> list[tuple[int, str]]:
     """Keys that stand twice in one mapping: YAML would silently take the last."""
     found: list[tuple[int, str]] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+            continue
+        seen.add(id(node))  # an alias may name what it stands in
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        keys: set[str] = set()
         for key, value in node.value:
-            if str(key.value) in seen:
+            if str(key.value) in keys:
                 found.append((key.start_mark.line + 1, str(key.value)))
-            seen.add(str(key.value))
-            found += _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            found += _repeated_keys(value)
-    return found
+            keys.add(str(key.value))
+            waiting.append(value)
+    return sorted(found)

@@ -5,12 +5,18 @@ unrelated ``KeyError`` where they should report.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 from fgpipe.images.data_tables import COLUMNS, TEXTS
 from fgpipe.images.table import ATTRIBUTE_PREFIX
 from fgpipe.ports import TableName
+
+LARGE = 1e300
+"""No bound is as large."""
+
+N_SHOWN = 60
+"""Most characters of a wrong value in a message."""
 
 _RANGE = frozenset({"min_value", "max_value", "strict_min", "strict_max"})
 
@@ -45,7 +51,7 @@ WHOLE_KINDS: dict[str, frozenset[str]] = {
 
 KINDS = {**ROW_KINDS, **WHOLE_KINDS}
 
-_NEEDED = ("value_set", "regex", "regex_list", "value", "threshold")
+_NEEDED = ("value_set", "regex", "regex_list", "value", "threshold", "double_sided")
 _OF_ANY_COLUMN = re.compile("in_set|null|unique")
 _OF_TEXT = re.compile("regex|value_lengths")
 
@@ -68,7 +74,9 @@ def problem_of_expectation(
         if key not in allowed:
             takes = ", ".join(sorted(allowed)) or "none"
             return f"arguments.{key}: unknown key; {kind} takes {takes}"
-    return _problem_of_values(kind, arguments)
+    return _problem_of_values(kind, arguments) or _problem_of_set(
+        arguments.get("value_set", ()), column=column, is_text=is_text
+    )
 
 
 def _problem_of_values(kind: str, arguments: Mapping[str, Any]) -> str | None:
@@ -78,7 +86,7 @@ def _problem_of_values(kind: str, arguments: Mapping[str, Any]) -> str | None:
         return f"arguments.{missing[0]}: missing; add it"
     for key, value in arguments.items():
         if problem := _problem_of_value(key, value):
-            return f"arguments.{key} {problem} (it is {value!r})"
+            return f"arguments.{key} {problem} (it is {shortened(value)})"
     if KINDS[kind] == _RANGE:
         low, high = arguments.get("min_value"), arguments.get("max_value")
         if low is None and high is None:
@@ -88,24 +96,49 @@ def _problem_of_values(kind: str, arguments: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _problem_of_set(values: Sequence[object], *, column: str, is_text: bool) -> str | None:
+    """A value of the other sort is equal to none of the column's."""
+    for value in values:
+        if isinstance(value, str) != is_text:
+            what = "text, so put them in quotes" if is_text else "numbers"
+            return f"arguments.value_set: column {column} holds {what} ({shortened(value)})"
+    return None
+
+
 def _problem_of_value(key: str, value: object) -> str | None:  # noqa: PLR0911 - one line a key
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     match key:
         case "min_value" | "max_value" | "threshold" | "value":
-            return None if is_number else "must be a number"
+            return None if is_number(value) else "must be a number"
         case "mostly":
-            return None if is_number and 0 < float(str(value)) <= 1 else "must be in 0 to 1"
+            return None if is_number(value) and 0 < value <= 1 else "must be above 0 and at most 1"
         case "strict_min" | "strict_max" | "double_sided":
             return None if isinstance(value, bool) else "must be true or false"
         case "value_set":
-            return None if isinstance(value, list) and value else "must be a list of values"
+            is_set = isinstance(value, list) and value and all(map(_is_cell, value))
+            return None if is_set else "must be a list of texts or numbers"
         case "match_on":
-            return None if value in {"any", "all"} else "must be any or all"
+            return (
+                None if isinstance(value, str) and value in {"any", "all"} else "must be any or all"
+            )
         case "regex_list":
             is_list = isinstance(value, list) and value and all(map(_is_regex, value))
             return None if is_list else "must be a list of regular expressions"
         case _:
             return None if _is_regex(value) else "must be a regular expression"
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite one, and not true or false."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < LARGE
+
+
+def _is_cell(value: object) -> bool:
+    return isinstance(value, str) or is_number(value)
+
+
+def shortened(value: object) -> str:
+    """How a value stands in a message, whatever its size."""
+    return repr(value)[:N_SHOWN]
 
 
 def _is_regex(value: object) -> bool:

@@ -84,16 +84,37 @@ def test_a_check_in_a_word_becomes_an_expectation_on_a_column() -> None:
         ("n_bytes\n", "n_bytes\n    table: groups\n", "'n_bytes' is not in the table of groups"),
         ("values_to_be_between", "values_be_between", "is none that fits"),
         ("{max_value: 9000,", "{max: 9000,", "arguments.max: unknown key"),
-        ("mostly: 0.9", "mostly: 1.5", "arguments.mostly must be in 0 to 1 (it is 1.5)"),
+        (
+            "mostly: 0.9",
+            "mostly: 1.5",
+            "arguments.mostly must be above 0 and at most 1 (it is 1.5)",
+        ),
+        ("9000", ".inf", "arguments.max_value must be a number (it is inf)"),
+        ("9000", ".nan", "arguments.max_value must be a number (it is nan)"),
+        ("9000", "1" + "0" * 400, "arguments.max_value must be a number (it is 1000"),
         ("mostly: 0.9", "min_value: 9001", "min_value (9001) must not be above max_value (9000)"),
         ("{max_value: 9000, mostly: 0.9}", "{}", "arguments must have min_value, max_value"),
         ("values: [a, b]", "values: [a, a]", "(names): values names 'a' twice"),
-        ("values: [a, b]", "values: [1, 2]", "(names): values must name at least two classes"),
+        ("values: [a, b]", "values: [1, 2]", "(names): values must be names, those like numbers"),
+        ("values: [a, b]", "values: [a, no]", "dates or yes in quotes (False)"),
+        ("values: [a, b]", "values: [2020-01-02, a]", "in quotes (datetime.date(2020, 1, 2))"),
+        ("values: [a, b]", "values: [[a], b]", "in quotes (['a'])"),
+        ("values: [a, b]", "values: ['', b]", "in quotes ('')"),
+        ("labels, values: [a, b]", "channels, values: [1, rgb]", "must be some of 1, 2, 3, 4"),
+        ("labels, values: [a, b]", "channels, values: [true]", "must be some of 1, 2, 3, 4"),
         ("values: [a, b]", "values: [a]", "(names): values must name at least two classes"),
         ("feature: embeddings", "feature: mood", "feature 'mood' is none; there are labels"),
         ("column: contrast", "column: n_bytes", "column 'n_bytes' is no measure"),
+        ("max: 0.8", "max: 0.2", "(looks): max must be from 0.5 (alike) to 1 for embeddings"),
         ("split: test", "split: holdout", "split 'holdout' is none"),
         ("schema_version: 1", "schema_version: 2", "schema_version: Input should be 1"),
+        (
+            "schema_version: 1",
+            "schema_version: 1\nschema_version: 2",
+            "line 2: 'schema_version' st",
+        ),
+        ("min: 32", "1: 32", "line 3, expectation 1 (width): 1: is no name of a key"),
+        ("min: 32", "min: 2020-13-45", "is not valid YAML: month must be in 1..12"),
         ("schema_version: 1\n", "", "schema_version: missing; add it"),
         ("expectations:", "expectation:", "expectation: unknown key"),
         ("    check: width", "   check: width", "is not valid YAML"),
@@ -109,7 +130,18 @@ def test_a_mistake_is_told_with_the_entry_and_its_place(old: str, new: str, told
     assert told in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "schema_version: 1\nexpectations: [3]", "? [a]\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        "schema_version: 1\nexpectations: [3]",
+        "? [a]\n",
+        "schema_version: 1\nexpectations: &a [*a]",
+        "schema_version: 1\nexpectations: [&a {name: *a}]",
+    ],
+)
 def test_what_is_no_suite_at_all_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match="expectations"):
         parse_suite(text, name="data/expectations.yaml")
@@ -121,7 +153,24 @@ def test_what_is_no_suite_at_all_is_told(text: str) -> None:
         ("expect_column_values_to_match_regex", "path", "{regex: '['}", "must be a regular"),
         ("expect_column_values_to_match_regex", "path", "{}", "arguments.regex: missing"),
         ("expect_column_values_to_match_regex", "n_bytes", "{regex: a}", "holds numbers"),
-        ("expect_column_values_to_be_in_set", "split", "{value_set: test}", "a list of values"),
+        ("expect_column_values_to_be_in_set", "split", "{value_set: test}", "a list of texts"),
+        ("expect_column_values_to_be_in_set", "split", "{value_set: [[a]]}", "texts or numbers"),
+        ("expect_column_values_to_be_in_set", "split", "{value_set: [.nan]}", "texts or numbers"),
+        ("expect_column_values_to_be_in_set", "split", "{value_set: [2020-01-02]}", "texts or num"),
+        ("expect_column_values_to_be_in_set", "label", "{value_set: [a, 7]}", "in quotes (7)"),
+        ("expect_column_values_to_be_in_set", "channels", "{value_set: ['3']}", "numbers ('3')"),
+        (
+            "expect_column_values_to_match_regex_list",
+            "path",
+            "{regex_list: [a], match_on: [any]}",
+            "must be any or all (it is ['any'])",
+        ),
+        (
+            "expect_column_value_z_scores_to_be_less_than",
+            "n_bytes",
+            "{threshold: 3}",
+            "arguments.double_sided: missing; add it",
+        ),
         ("expect_column_values_to_be_unique", "phash", "{strictly: true}", "strictly: unknown"),
         ("expect_column_mean_to_be_between", "n_bytes", "{min_value: 1, mostly: 1}", "mostly: unk"),
         ("expect_column_value_lengths_to_equal", "path", "{value: x}", "must be a number"),
