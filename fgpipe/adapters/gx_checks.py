@@ -178,8 +178,9 @@ def _unexpected(
 ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     """How many rows fail, and some of them; of a whole column, what was seen instead."""
     if "unexpected_index_list" not in result:
-        seen = result.get("details") or {"observed": result["observed_value"]}
-        return 1, (_plain(seen),), ()
+        details = result.get("details")
+        seen = _plain(details) if details else f"found {_plain(result['observed_value'])}"
+        return 1, (seen,), ()
     # Of the values alone (unexpected_list) only the first 200 are given, of the rows all.
     rows: Sequence[Mapping[str, object]] = result["unexpected_index_list"]
     column, name = str(expectation.arguments["column"]), expectation.named_by
@@ -198,8 +199,6 @@ def _plain(value: object) -> str:
             return f"{value:.4g}"
         case {"mismatched": {"missing": list(names)}}:
             return f"missing {', '.join(names)}"
-        case {"observed": observed}:
-            return f"there are {observed}"
         case _:
             return str(value)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fgpipe.errors import ConfigError, NotReadyError
 from fgpipe.images.checks import CHECKS, Bounds, problem_of_bounds
-from fgpipe.images.gx_kinds import problem_of_expectation, shortened
+from fgpipe.images.gx_kinds import is_number, problem_of_expectation, shortened
 from fgpipe.images.structure import expected_columns, expected_structure
 from fgpipe.ports import Expectation, TableName
 from fgpipe.records import Severity
@@ -205,13 +205,22 @@ def _expectation(entry: _Entry) -> Expectation:
         table, kind, arguments = CHECKS[entry.check].compiled(_bounds(entry))
     return Expectation(
         name=entry.name,
-        description=entry.meaning,
+        description=entry.meaning + _in_numbers(entry),
         kind=kind,
         arguments=arguments,
         named_by=NAMED_BY[table],
         table=table,
         severity=entry.severity,
     )
+
+
+def _in_numbers(entry: _Entry) -> str:
+    """The bounds, so that a meaning that does not say them is as good, and none is outdated."""
+    said = {"min": entry.min, "max": entry.max, **(entry.arguments or {})}
+    found = [f"{key} {value:.10g}" for key, value in said.items() if is_number(value)]
+    if entry.check == "channels":
+        found.append(f"values {', '.join(map(str, entry.values or ()))}")
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _refusal(name: str, problems: Sequence[str]) -> ConfigError:

@@ -20,7 +20,8 @@ from fgpipe.records import SPLITS, write_atomically
 HEADER = """\
 # What the data must be like, checked by `dvc repro validate`. {origin}
 #
-# Each entry has a name, a meaning for people, a severity and a check with its bounds:
+# Each entry has a name, a meaning for people, a severity and a check with its bounds (which
+# messages and the report add to the meaning):
 #   severity: refuse  nothing is trained on data that do not meet it
 #             warn    said in the output, in `fgpipe status` and in the report, no more
 # A row expectation of Great Expectations can be named too, on a column of the table of
@@ -159,13 +160,13 @@ def _of_images(
 ) -> list[Entry]:
     room = "Sides from half the smallest to twice the largest."
     return [
-        _bounded(room, "width", f"an image is {width[0]} to {width[1]} px wide", *width),
-        _bounded("", "height", f"an image is {height[0]} to {height[1]} px high", *height),
+        _bounded(room, "width", "an image has a usual width in px", *width),
+        _bounded("", "height", "an image has a usual height in px", *height),
         (
             "One and a half times the longest strip.",
             {
                 "name": "aspect_ratio",
-                "meaning": f"the longer side is at most {aspect:g} times the shorter",
+                "meaning": "an image is no strip, by its longer side over the shorter",
                 "check": "aspect_ratio",
                 "max": aspect,
                 "severity": "refuse",
@@ -189,19 +190,19 @@ def _of_light(
 ) -> list[Entry]:
     low, high = brightness[0], round(brightness[1], 4)
     room = "Half way from the darkest image to black, from the brightest to white."
-    meaning = f"the mean grey value is {low:g} (0 is black) to {high:g} (1 is white)"
+    meaning = "an image is not too dark or too bright, from 0 for black to 1 for white"
     entries = [
         _bounded(room, "brightness", meaning, low, high),
         _bounded(
             "Half the flattest image's.",
             "contrast",
-            f"grey values have a standard deviation of at least {contrast:g}",
+            "an image is not flat, by the standard deviation of its grey values",
             contrast,
             None,
         ),
     ]
     if sharpness is not None:
-        meaning = f"an image is not blurred: its sharpness is at least {sharpness:g}"
+        meaning = "an image is not blurred"
         entries.append(
             _bounded("Half the most blurred image's.", "sharpness", meaning, sharpness, None)
         )
@@ -225,7 +226,7 @@ def _outliers(limits: dict[str, float]) -> list[Entry]:
             comment if index == 0 else "",
             {
                 "name": f"{column}_outliers",
-                "meaning": f"no image's {column} is {limit:g} deviations or more from the median's",
+                "meaning": f"no image's {column} is too many deviations from the median's",
                 "check": "outliers",
                 "column": column,
                 "max": limit,
@@ -255,7 +256,7 @@ def _of_classes(*, smallest: int, in_split: int, imbalance: float) -> list[Entry
             "Half of what the smallest class has.",
             {
                 "name": "images_per_class",
-                "meaning": f"a class has at least {smallest} images",
+                "meaning": "a class has enough images",
                 "check": "images_per_class",
                 "min": smallest,
                 "severity": "refuse",
@@ -266,7 +267,7 @@ def _of_classes(*, smallest: int, in_split: int, imbalance: float) -> list[Entry
                 "",
                 {
                     "name": f"images_per_class_in_{split}",
-                    "meaning": f"a class has at least {in_split} images in the {split} split",
+                    "meaning": f"a class has enough images in the {split} split",
                     "check": "images_per_class",
                     "split": split,
                     "min": in_split,
@@ -279,7 +280,7 @@ def _of_classes(*, smallest: int, in_split: int, imbalance: float) -> list[Entry
             "One and a half times as it is.",
             {
                 "name": "imbalance",
-                "meaning": f"the largest class is at most {imbalance:g} times any other",
+                "meaning": "the largest class is not too many times any other",
                 "check": "imbalance",
                 "max": imbalance,
                 "severity": "refuse",
@@ -293,7 +294,7 @@ def _quarantine(share: float) -> Entry:
         "The manifest stage refuses above `manifest.max_quarantined_fraction` of params.yaml.",
         {
             "name": "quarantined",
-            "meaning": f"at most {100 * share:g} % of the images that came in are quarantined",
+            "meaning": "few of the images that came in are quarantined",
             "check": "quarantined",
             "max": share,
             "severity": "warn",

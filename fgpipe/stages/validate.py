@@ -247,7 +247,8 @@ def _refusal(refused: list[ExpectationResult], *, report: Path) -> str:
 def _line(result: ExpectationResult) -> str:
     examples = "; ".join(_shortened(example) for example in result.examples)
     rows = {"images": "image(s)", "classes": "class(es)", "groups": "group(s)"}
-    what = f" for {result.n_unexpected:,} {rows[result.table]}" if result.table in rows else ""
+    is_of_rows = result.offenders and result.table in rows  # not of a column as a whole
+    what = f" for {result.n_unexpected:,} {rows[result.table]}" if is_of_rows else ""
     return f"{result.name}: {result.description}; not so{what} ({examples})"
 
 

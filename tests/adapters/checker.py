@@ -44,7 +44,7 @@ def _unexpected(table: pd.DataFrame, expectation: Expectation) -> tuple[int, lis
         case "expect_column_unique_value_count_to_be_between":
             n_values = column.nunique()
             is_few = n_values < arguments["min_value"]
-            return (1, [f"there are {n_values}"], []) if is_few else (0, [], [])
+            return (1, [f"found {n_values}"], []) if is_few else (0, [], [])
         case "expect_column_values_to_be_unique":
             wrong = column.duplicated(keep=False)
         case "expect_column_values_to_be_in_set":

@@ -108,8 +108,25 @@ def test_what_only_warns_is_recorded_and_said_in_a_line(
     assert (validation.verdict, warning.name, warning.verdict) == ("warn", "files_small", "warn")
     said = capsys.readouterr().err
     assert said == (
-        "warning: files_small: files are small; not so for 1 image(s) (images/crack05.png: 10000)\n"
+        "warning: files_small: files are small (max_value 9000); "
+        "not so for 1 image(s) (images/crack05.png: 10000)\n"
     )
+
+
+def test_a_column_as_a_whole_is_no_number_of_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = (
+        "  - {name: kinds, meaning: of one kind, severity: warn, column: label,\n"
+        "      expect: expect_column_unique_value_count_to_be_between, arguments: {min_value: 4}}\n"
+    )
+    suite = parse_suite(SUITE_TEXT + entry, name="f")
+
+    run(sound_table(), tmp_path, suite=suite)
+
+    said = capsys.readouterr().err
+    assert said == "warning: kinds: of one kind (min_value 4); not so (found 3)\n"
+    assert "Not so: <code>found 3</code>" in (payload(tmp_path) / "report.html").read_text()
 
 
 def test_values_at_their_bounds_are_accepted(tmp_path: Path) -> None:

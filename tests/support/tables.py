@@ -292,7 +292,7 @@ FLAWS: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
     "there is one class": (
         "at_least_two_labels",
         lambda: sound_table().query("label == 'fine'").reset_index(drop=True),
-        "there are 1",
+        "found 1",
     ),
     "an image names another parent": (
         "one_parent_per_label",

@@ -59,6 +59,23 @@ def test_a_check_in_a_word_becomes_an_expectation_on_a_column() -> None:
     )
 
 
+def test_what_is_expected_is_told_with_the_bounds_in_force() -> None:
+    channels = "  - {name: c, meaning: d, severity: warn, check: channels, values: [1, 3]}\n"
+
+    suite = parse_suite(TEXT.replace("max: 1000", "max: 99.5") + channels, name="f")
+
+    told = [expectation.description for expectation in suite.expectations]
+    assert told == [
+        "wide enough (min 32, max 99.5)",
+        "files are not huge (max_value 9000, mostly 0.9)",
+        "the classes",
+        "as before (max 0.8)",
+        "none (max 8)",
+        "some (min 2)",
+        "d (values 1, 3)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
