@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fgpipe.commands.project import project_root
+from fgpipe.commands.project import project_root, writable
 
 DOCS = Path("reports") / "gx"
 """Where Great Expectations' pages go; git passes it over."""
@@ -43,12 +43,12 @@ def docs(folder: Path) -> None:
     from fgpipe.stages.validate import suite_of, tables_of
 
     root = project_root()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; choose a folder that does not exist yet")
     manifest = load_record(Manifest, root=root)
     table = read_table(root / stage_named("manifest").folder / "payload")
     expectations = read_suite(root / EXPECTATIONS)
     tables = tables_of(table, expectations, n_quarantined=len(read_quarantine(root / RAW)))
     suite = suite_of(expectations, manifest=manifest, drift=())
-    page = GxChecker().document(tables, suite, folder)
+    page = GxChecker().document(tables, suite, writable(folder))
     click.echo(f"open {page} in a browser that is online: it loads files from the internet")

@@ -1,12 +1,10 @@
 """``fgpipe data show | label-errors``: a person looks at the data."""
 
-import os
 from pathlib import Path
 
 import click
 
-from fgpipe.commands.project import project_root
-from fgpipe.errors import ConfigError
+from fgpipe.commands.project import project_root, writable
 
 REPORTS = Path("reports")
 """Where pages go; git passes it over."""
@@ -33,7 +31,7 @@ def show(per_class: int, folder: Path) -> None:
     measures = settings.state(root) / "measures"
     page = show_data(
         root / RAW,
-        out=_writable(folder),
+        out=writable(folder),
         n_per_class=per_class,
         embedder=create_embedder(measures),
         cache=MeasureCache(measures),
@@ -53,7 +51,7 @@ def label_errors(top: int) -> None:
     root = project_root()
     review, path = find_and_write(
         root / RAW,
-        out=_writable(REPORTS / "label-errors"),
+        out=writable(REPORTS / "label-errors"),
         n_top=top,
         embedder=create_embedder(settings.state(root) / "measures"),
     )
@@ -63,18 +61,3 @@ def label_errors(top: int) -> None:
     )
     click.echo(f"look at {path.with_name(REPORT_NAME)}, fill in its column `label`, then run")
     click.echo(f"  fgpipe data relabel {path}")
-
-
-def _writable(folder: Path) -> Path:
-    """The folder, made where it is not there: before minutes of work, not after.
-
-    Raises:
-        ConfigError: If nothing can be written to it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be made ({error.strerror})") from None
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"{folder} cannot be written to; change who may, or look elsewhere")
-    return folder

@@ -1,5 +1,6 @@
 """What every command needs: the project it is run in, and the tools behind the ports."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,3 +59,18 @@ def version_raw(root: Path) -> str:
 
     digest = DvcRunner(root).add(RAW)
     return f"{RAW} is version {digest}, noted in {RAW}.dvc"
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made where it is not there: before minutes of work, not after.
+
+    Raises:
+        ConfigError: If nothing can be written to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made ({error.strerror})") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{folder} cannot be written to; change who may, or look elsewhere")
+    return folder

@@ -74,7 +74,6 @@ def validate(
     suite: tuple[Expectation, ...] = (columns,)
     quarantined = read_quarantine(raw)
     if all(result.passed for result in results):
-        _all_columns_there(table, expectations)
         tables = tables_of(table, expectations, n_quarantined=len(quarantined))
         drift = _drift(
             tables["images"],
@@ -123,7 +122,11 @@ def tables_of(
         table: The manifest's, with all its columns.
         expectations: What names the classes there should be.
         n_quarantined: Images that came in and cannot be used.
+
+    Raises:
+        ConfigError: If an expectation is about an attribute that the data do not have.
     """
+    _all_columns_there(table, expectations)
     return {
         "images": images_table(table),
         "classes": classes_table(table, expected=expectations.labels),

@@ -83,3 +83,22 @@ def test_docs_writes_pages_that_name_every_expectation_and_replaces_nothing(
     assert "an image is not blurred" in pages
     assert "the classes are those named here" in pages
     assert "reports/gx is not empty" in str(again.exception)
+
+
+def test_docs_tells_an_attribute_that_the_data_do_not_have_and_a_folder_that_cannot_be_made(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("FGPIPE_HOME", str(project))
+
+    taken = CliRunner().invoke(cli, ["data", "docs", "params.yaml"])
+    with (project / "data" / "expectations.yaml").open("a") as file:
+        file.write(
+            "  - {name: lit, meaning: known, severity: warn, column: attribute_lamp,\n"
+            "      expect: expect_column_values_to_not_be_null}\n"
+        )
+    unknown = CliRunner().invoke(cli, ["data", "docs"])
+
+    assert str(taken.exception) == "params.yaml cannot be made (File exists)"
+    assert "lit is about column attribute_lamp" in str(unknown.exception)
+    assert not (project / "reports").exists()
