@@ -102,3 +102,29 @@ def test_docs_tells_an_attribute_that_the_data_do_not_have_and_a_folder_that_can
     assert str(taken.exception) == "params.yaml cannot be made (File exists)"
     assert "lit is about column attribute_lamp" in str(unknown.exception)
     assert not (project / "reports").exists()
+
+
+@pytest.mark.parametrize("command", [["profile", "--force"], ["docs"]])
+def test_a_manifest_of_other_labels_than_there_are_is_not_looked_at(
+    command: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    labels = project / "data" / "raw" / "labels.csv"
+    before = (project / "data" / "expectations.yaml").read_bytes()
+
+    labels.write_text(labels.read_text().replace(",amber_disc", ",jade_disc", 1))
+    stale = CliRunner().invoke(cli, ["data", *command])
+
+    assert str(stale.exception).startswith("data/01_manifest is of other images or labels than")
+    assert (project / "data" / "expectations.yaml").read_bytes() == before
+
+
+def test_profile_takes_bounds_from_the_manifest(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+
+    result = CliRunner().invoke(cli, ["data", "profile", "--force"])
+
+    assert result.exit_code == 0, result.output
+    assert "expectations of 100 images" in result.output
