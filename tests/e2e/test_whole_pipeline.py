@@ -231,7 +231,7 @@ def test_dvc_repro_stops_at_data_that_do_not_meet_an_expectation(root: Path) -> 
 
     said = run("dvc", "repro", root=root, code=255)
 
-    assert "wide: wide; not so for" in said
+    assert "wide: wide (min 5000); not so for" in said
     assert "look at data/02_validate/payload/report.html" in said
     assert "Traceback" not in said
     assert "Running stage 'train'" not in said
