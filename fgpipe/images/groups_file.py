@@ -6,6 +6,7 @@ A group's id is the smallest sha256 of its first batch.
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -70,7 +71,11 @@ def read_groups(raw: Path) -> list[GroupRow]:
         if problem:
             problems.append(f"line {line}: {problem}")
         else:
-            groups[sha256] = GroupRow(sha256, group, int(batch), stratum, status)
+            # Of equal texts one is kept: rows come by the hundred thousand.
+            group = sha256 if group == sha256 else sys.intern(group)
+            groups[sha256] = GroupRow(
+                sha256, group, int(batch), sys.intern(stratum), sys.intern(status)
+            )
     if problems:
         what = f"{raw / GROUPS_NAME} has {len(problems)} wrong row(s)"
         raise DataError(listed(what, problems, _WAY_OUT))

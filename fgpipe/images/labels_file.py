@@ -9,10 +9,12 @@ values figures are sliced.
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from fgpipe.errors import DataError
@@ -28,6 +30,7 @@ MAX_BOX_PX = 10**9
 """Largest number in a box: far beyond any image, and small enough to compute with."""
 
 _SHOWN_CHARACTERS = 80
+_NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 _WAY_OUT = "mend labels.csv, or make it anew with `fgpipe data import FOLDER`"
 
@@ -107,10 +110,12 @@ def read_labels(raw: Path) -> list[LabelledImage]:
             images.append(
                 LabelledImage(
                     path,
-                    label,
-                    parent or None,
+                    sys.intern(label),  # of equal texts one is kept
+                    sys.intern(parent) or None,
                     group or None,
-                    {name: cells[i] for name, i in attributes.items()},
+                    {name: sys.intern(cells[i]) for name, i in attributes.items()}
+                    if attributes
+                    else _NO_ATTRIBUTES,
                     _split(split) if split else None,
                     Box.parse(box) if box else None,
                 )
