@@ -90,12 +90,14 @@ def images_table(table: pd.DataFrame) -> pd.DataFrame:
     """
     sides = table[["width_px", "height_px"]]
     needed = [column for column in MANIFEST_COLUMNS if column not in MAY_BE_MISSING]
-    of_label = table.groupby(["sha256", "label"])["path"]
+    repeated = table[table.duplicated("sha256", keep=False)]  # few, and grouping all takes long
+    of_label = repeated.groupby(["sha256", "label"])["path"]
+    n_labels = repeated.groupby("sha256")["label"]
     images = table.assign(
         aspect_ratio=sides.max(axis=1) / sides.min(axis=1),
         n_missing_values=table[needed].isna().sum(axis=1),
-        n_images_of_content_and_label=of_label.transform("size"),
-        n_labels_of_content=table.groupby("sha256")["label"].transform("nunique"),
+        n_images_of_content_and_label=of_label.transform("size").reindex(table.index, fill_value=1),
+        n_labels_of_content=n_labels.transform("nunique").reindex(table.index, fill_value=1),
     )
     deviations = {
         f"{name}_deviations": robust_deviations(images[name].to_numpy(dtype=np.float64))

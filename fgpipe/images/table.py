@@ -75,7 +75,9 @@ def write_table(
     schema = _SCHEMA
     for attribute in attributes:
         schema = schema.append(pa.field(ATTRIBUTE_PREFIX + attribute, pa.string()))
-    table = pa.table([columns[name] for name in schema.names], schema=schema).sort_by("path")
+    table = pa.table([columns[name] for name in schema.names], schema=schema)
+    if columns["path"] != sorted(map(str, columns["path"])):
+        table = table.sort_by("path")
     path = payload / TABLE_NAME
     pq.write_table(table, path, compression="zstd", use_dictionary=_REPEATED)
     return path
