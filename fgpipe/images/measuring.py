@@ -34,7 +34,7 @@ MEASURED_A_TASK = 512
 """Measured in one go by a process, which waits milliseconds for the next where this one's
 interpreter is busy."""
 
-HASHED_A_TASK = 2048
+HASHED_A_TASK = 4096
 """Hashed in one go by a process."""
 
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
@@ -127,7 +127,9 @@ def _measured_unless_known(
         for name, sha256 in zip(names, hashes, strict=True)
         if isinstance(sha256, str) and sha256 not in measures
     ]
-    looks = iter(lookers.measure(folder, unknown) if unknown else ())
+    if len(unknown) < len(names) / 8:
+        lookers = HERE  # for a few no process need load its decoders
+    looks = iter(lookers.measure(folder, unknown))
     return [
         sha256 if isinstance(sha256, DataError) else measures.get(sha256) or next(looks)
         for sha256 in hashes
