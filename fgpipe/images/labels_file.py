@@ -221,7 +221,10 @@ def check_columns(path: Path, columns: Sequence[str], *, required: Sequence[str]
     """
     for name in required:
         if name not in columns:
-            raise DataError(f"{path} has no column {name!r}; it has {', '.join(columns) or 'none'}")
+            parted = next((mark for mark in (";", "\t") if mark in "".join(columns)), None)
+            hint = f" (parted by {parted!r}; save it with commas)" if parted else ""
+            there = ", ".join(columns) or "none"
+            raise DataError(f"{path} has no column {name!r}; it has {there}{hint}")
     if len(set(columns)) < len(columns) or "" in columns:
         raise DataError(f"{path} needs a distinct name for each column; it has {columns}")
 

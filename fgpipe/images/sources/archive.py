@@ -152,8 +152,9 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
                 name = name.encode("cp437").decode("utf-8")
             except UnicodeError:
                 name = member.filename
+        name = name.replace("\\", "/")  # as some write it on Windows
         mode = stat.S_IFMT(member.external_attr >> 16)
-        kind = "folder" if member.is_dir() else "file"
+        kind = "folder" if name.endswith("/") else "file"
         if mode and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             kind = "link" if stat.S_ISLNK(mode) else "device"
         yield _Member(name, kind, member, member.file_size)

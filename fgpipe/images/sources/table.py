@@ -173,7 +173,8 @@ def _check_file(file: str, path: str, *, places: Mapping[str, str], within: str 
     if file in places:
         raise DataError(f"{path} was named in {places[file]} already")
     if not os.path.isfile(file):  # noqa: PTH113 - half the time of Path.is_file
-        raise DataError(f"{path} does not exist")
+        hint = "; folders are parted by /" if "\\" in path else ""
+        raise DataError(f"{path} does not exist{hint}")
 
 
 def _paths(files: list[str], *, folder: str) -> Iterator[str]:

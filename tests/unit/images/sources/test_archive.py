@@ -152,6 +152,18 @@ def test_what_is_no_image_or_annotation_stays_inside(tmp_path: Path, work: Path)
     assert sorted(files) == ["1.jpg", "1.jpg"]
 
 
+def test_folders_parted_as_on_windows_are_folders(tmp_path: Path, work: Path) -> None:
+    members = [("pets\\", b""), *((f"pets\\{c}\\1.png", picture(i)) for i, c in enumerate("ab"))]
+    path = write_zip(tmp_path / "a.zip", *members)
+
+    source = opened(path, work)
+
+    assert [(image.path, image.label) for image in source.images] == [
+        ("images/a/1.png", "a"),
+        ("images/b/1.png", "b"),
+    ]
+
+
 LEADS_OUT = ("../evil.jpg", "cats/../../evil.jpg", "{tmp}/evil.jpg", "C:/evil.jpg", "..\\evil.jpg")
 
 

@@ -107,6 +107,7 @@ def test_a_data_raw_comes_in_as_it_was(folder: Path) -> None:
     ("row", "says"),
     [
         ("gone.jpg,cat,,,,,", "line 2: gone.jpg does not exist"),
+        ("cats\\gone.jpg,cat,,,,,", "cats\\gone.jpg does not exist; folders are parted by /"),
         (",cat,,,,,", "line 2: empty path"),
         ("a.jpg,,,,,,", "line 2: a.jpg has no label"),
         ("a.jpg,cat,,,weekly,,", "line 2: split is 'weekly', not one of train"),
@@ -128,6 +129,8 @@ def test_a_bad_row_is_named_by_its_line(folder: Path, row: str, says: str) -> No
     ("lines", "says"),
     [
         (("path,class", "a.jpg,cat"), "has no column 'label'; it has path, class"),
+        (("path;label", "a.jpg;cat"), "has path;label (parted by ';'; save it with commas)"),
+        (("path\tlabel", "a.jpg\tcat"), "(parted by '\\t'; save it with commas)"),
         (("path,label,label", "a.jpg,cat,x"), "needs a distinct name for each column"),
         ((), "has no column 'path'; it has none"),
         (("path,label",), "names no image"),
