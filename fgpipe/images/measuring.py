@@ -129,10 +129,11 @@ def _measured_unless_known(
     ]
     if len(unknown) < len(names) / 8:
         lookers = HERE  # for a few no process need load its decoders
-    looks = iter(lookers.measure(folder, unknown))
+    # By name, since by now more may be known: whoever takes the results adds to it.
+    looks = dict(zip(unknown, lookers.measure(folder, unknown), strict=True))
     return [
-        sha256 if isinstance(sha256, DataError) else measures.get(sha256) or next(looks)
-        for sha256 in hashes
+        sha256 if isinstance(sha256, DataError) else looks.get(name) or measures[sha256]
+        for name, sha256 in zip(names, hashes, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,16 @@ from PIL import Image
 
 from fgpipe.errors import DataError, PipelineError
 from fgpipe.images import measuring
+from fgpipe.images.content import hash_some
 from fgpipe.images.files import ImageMeasures, measure_some
-from fgpipe.images.measuring import MeasureWorker, hash_all, in_processes, measure_all, measured
+from fgpipe.images.measuring import (
+    Lookers,
+    MeasureWorker,
+    hash_all,
+    in_processes,
+    measure_all,
+    measured,
+)
 
 
 def test_processes_give_what_threads_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +59,24 @@ def test_processes_decode_only_what_is_not_known(
     assert found[:-2] == expected
     assert str(found[-2]).startswith("not.png: not an image")
     assert str(found[-1]).startswith("gone.png: cannot be read")
+
+
+def test_what_becomes_known_meanwhile_mixes_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{i}.png" for i in range(9)]
+    for i, name in enumerate(names):
+        Image.new("L", (10 + i, 20), 3 * i).save(tmp_path / name)
+    fresh = measure_all(tmp_path, names, description="x")
+    known: dict[str, ImageMeasures] = {}
+
+    def measured_elsewhere(folder: Path, names: Sequence[str]) -> list[ImageMeasures | DataError]:
+        known.update({each.sha256: each for each in fresh[::2] if not isinstance(each, DataError)})
+        return measure_some(folder, names)
+
+    monkeypatch.setattr(measuring, "HERE", Lookers(hash_some, measured_elsewhere))
+
+    assert list(measured(tmp_path, names, known=lambda: known)) == fresh
 
 
 def test_processes_hash_what_threads_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
