@@ -126,6 +126,8 @@ def parse_suite(text: str, *, name: str) -> Suite:
     except ValidationError as error:
         raise _refusal(name, [_explain(problem) for problem in error.errors()]) from None
     lines = _lines(node)
+    if len(lines) != len(file.expectations):
+        raise _refusal(name, ["expectations: has to stand as a list in the file, not behind <<"])
     entries: list[_Entry] = []
     problems: list[str] = []
     for number, (line, raw) in enumerate(zip(lines, file.expectations, strict=True), start=1):

@@ -55,8 +55,10 @@ def write_expectations(path: Path, *, table: pd.DataFrame | None, force: bool) -
         force: Whether to replace a file that is there.
 
     Raises:
-        InputError: If there is one and it is not to be replaced.
+        InputError: If there is one and it is not to be replaced, or a folder of that name.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, where a file goes; move it away")
     if path.exists() and not force:
         raise InputError(
             f"{path} exists, and may hold bounds that somebody chose; `fgpipe data profile "

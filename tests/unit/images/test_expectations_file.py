@@ -133,6 +133,7 @@ def test_what_is_expected_is_told_with_the_bounds_in_force() -> None:
         ("min: 32", "1: 32", "line 3, expectation 1 (width): 1: is no name of a key"),
         ("min: 32", "min: 2020-13-45", "is not valid YAML: month must be in 1..12"),
         ("schema_version: 1\n", "", "schema_version: missing; add it"),
+        ("expectations:\n", "<<:\n expectations:\n", "as a list in the file, not behind <<"),
         ("expectations:", "expectation:", "expectation: unknown key"),
         ("    check: width", "   check: width", "is not valid YAML"),
     ],

@@ -78,3 +78,8 @@ def test_a_file_that_is_there_is_its_owners(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
     assert write_expectations(path, table=sound_table(), force=True) > 20
     assert path.read_text() == expectations_text(sound_table())
+
+
+def test_a_folder_where_the_file_goes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, where a file goes"):
+        write_expectations(tmp_path, table=None, force=True)
