@@ -83,3 +83,21 @@ def test_a_relative_folder_gives_the_same_paths(
     source = class_folders(Path())
 
     assert [image.path for image in source.images] == ["images/cat/1.jpg", "images/dog/1.jpg"]
+
+
+@pytest.mark.parametrize("other", ["sample", "eval"])
+def test_splits_beside_another_folder_are_not_taken_for_classes(tmp_path: Path, other: str) -> None:
+    for name in ("train", "test", other):
+        put(tmp_path / name / "cat" / "1.jpg")
+
+    with pytest.raises(DataError, match=f"called like a split, but beside it there is {other};"):
+        class_folders(tmp_path)
+
+
+def test_what_macos_adds_to_archives_is_no_class(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "cat" / "1.jpg")
+    put(tmp_path / "__MACOSX" / "train" / "cat" / "._1.jpg")
+
+    source = class_folders(tmp_path)
+
+    assert [(image.label, image.split) for image in source.images] == [("cat", "train")]
