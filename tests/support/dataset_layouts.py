@@ -267,3 +267,31 @@ def hugging_face(folder: Path, *, labels: Sequence[int | None] = (0, 1, 1)) -> P
         table = pa.Table.from_pylist(rows, schema=schema)
         parquet.write_table(table, folder / "data" / f"{part}-00000-of-00001.parquet")
     return folder
+
+
+def without_metadata(folder: Path) -> None:
+    """Take what ``datasets`` writes into the schema from its Parquet files."""
+    from pyarrow import parquet
+
+    for path in folder.rglob("*.parquet"):
+        parquet.write_table(parquet.read_table(path).replace_schema_metadata(None), path)
+
+
+HUGGING_FACE_CARD = """---
+license: mit
+dataset_info:
+{entry}  features:
+  - name: image
+    dtype: image
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': sick
+          '1': well
+configs:
+- config_name: default
+---
+# Beans
+"""
+"""A card of such a folder, which names the classes; ``entry`` opens one of a list."""

@@ -26,8 +26,11 @@ from fgpipe.images.sources.table import SUFFIXES as TABLE_SUFFIXES
 SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 """How an archive's name ends, in lower case."""
 
-UNPACKED = EXTENSIONS | {*TABLE_SUFFIXES, ".txt", ".json", ".mat", ".bin"}
+UNPACKED = EXTENSIONS | {*TABLE_SUFFIXES, ".txt", ".json", ".mat", ".bin", ".md"}
 """What is unpacked: images, tables, and what published sets are annotated with."""
+
+DOCUMENTS = ("readme", "license", "licence")
+"""How names begin of files that a set's folder may have beside it."""
 
 MAX_MEMBERS = 3_000_000
 """Most members: the largest set known here, iNaturalist 2021, has 2.7 million."""
@@ -91,7 +94,8 @@ def unpack(path: Path, *, to: Path) -> Path:
         to: The folder to unpack into, which is made.
 
     Returns:
-        The folder its content is in; folders that hold one folder alone are stepped through.
+        The folder its content is in; folders that hold one folder alone, or with a
+        document, are stepped through.
 
     Raises:
         DataError: If it is broken, encrypted or a bomb, or holds a link, a device, or a name
@@ -114,11 +118,14 @@ def unpack(path: Path, *, to: Path) -> Path:
 
 
 def _innermost(folder: Path, path: Path) -> Path:
-    if not any(folder.iterdir()):
+    if all(map(_is_document, folder.iterdir())):
         kinds = " ".join(sorted(UNPACKED))
-        raise DataError(f"{path} holds no file that is an image or says of which class ({kinds})")
+        raise DataError(
+            f"{path} holds no file that is an image or says of which class ({kinds}); "
+            "of CIFAR the binary form is read, not the one for Python"
+        )
     while True:
-        inner = list(folder.iterdir())
+        inner = [entry for entry in folder.iterdir() if not _is_document(entry)]
         if len(inner) != 1 or not inner[0].is_dir():
             return folder
         if not any(entry.is_dir() for entry in inner[0].iterdir()) and not _has_table(inner[0]):
@@ -127,7 +134,15 @@ def _innermost(folder: Path, path: Path) -> Path:
 
 
 def _has_table(folder: Path) -> bool:
-    return any(entry.suffix.lower() not in EXTENSIONS for entry in folder.iterdir())
+    return any(
+        entry.suffix.lower() not in EXTENSIONS and not _is_document(entry)
+        for entry in folder.iterdir()
+    )
+
+
+def _is_document(path: Path) -> bool:
+    is_named_so = path.name.lower().startswith(DOCUMENTS)
+    return is_named_so and path.suffix.lower() in (".md", ".txt") and path.is_file()
 
 
 def _unpack_zip(path: Path, folder: Path) -> None:

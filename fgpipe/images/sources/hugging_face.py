@@ -1,9 +1,9 @@
 """A folder of Hugging Face ``datasets`` in Parquet form.
 
 ``train-00000-of-00001.parquet`` and the like, in the folder, in its ``data``, or beside a card
-in the folder of its only configuration; an image is a struct of ``bytes`` and ``path``, and
-the classes' names are in the schema's metadata or in the card. Files are read some rows at a
-time.
+in the folder of its only configuration; or ``train/0000.parquet`` in these places or in
+``default``, as the Hub converts sets. An image is a struct of ``bytes`` and ``path``, and the
+classes' names are in the schema's metadata or in the card. Files are read some rows at a time.
 """
 
 import json
@@ -21,6 +21,9 @@ from fgpipe.images.sources.source import Source, SourceImage
 
 SHARD = re.compile(r"(?P<split>[\w.]+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?\.parquet")
 """How a file is called."""
+
+CONVERTED = re.compile(r"\d{4}\.parquet")
+"""How a file is called that the Hub made, in a folder called like its split."""
 
 FORMATS = (
     (b"\xff\xd8\xff", ".jpg"),
@@ -59,9 +62,9 @@ def shards_of(folder: Path) -> list[Path]:
         found = _shards_in(place)
         if found:
             return found
-    if not (folder / CARD_NAME).is_file():
-        return []
-    configurations = {name: _shards_in(folder / name) for name in folder_names(folder)}
+    has_card = (folder / CARD_NAME).is_file()
+    names = folder_names(folder) if has_card else ["default"]
+    configurations = {name: _shards_in(folder / name) for name in names}
     full = [name for name, shards in configurations.items() if shards]
     if len(full) > 1:
         raise DataError(f"{folder} has several configurations, {', '.join(full)}; name one of them")
@@ -69,7 +72,12 @@ def shards_of(folder: Path) -> list[Path]:
 
 
 def _shards_in(place: Path) -> list[Path]:
-    return [path for path in sorted(place.glob("*.parquet")) if SHARD.fullmatch(path.name)]
+    shards = [path for path in sorted(place.glob("*.parquet")) if SHARD.fullmatch(path.name)]
+    if shards or not place.is_dir():
+        return shards
+    splits = [name for name in folder_names(place) if (place / name / "0000.parquet").is_file()]
+    files = [path for name in splits for path in sorted((place / name).glob("*.parquet"))]
+    return [path for path in files if CONVERTED.fullmatch(path.name)]
 
 
 def hugging_face(folder: Path, work: Path) -> Source:
@@ -94,9 +102,10 @@ def _of_shard(path: Path, work: Path) -> Iterator[SourceImage]:
     from pyarrow import ArrowException, parquet
 
     named = SHARD.fullmatch(path.name)
-    assert named is not None, "a shard is called like one"
-    split = SPLIT_NAMES.get(named["split"].lower())
-    folder = work / "images" / path.stem
+    part = named["split"] if named else path.parent.name.removeprefix("partial-")
+    split = SPLIT_NAMES.get(part.lower())
+    name = path.stem if named else f"{path.parent.name}-{path.stem}"
+    folder = work / "images" / name
     folder.mkdir(parents=True)
     number = 0
     try:
@@ -111,7 +120,7 @@ def _of_shard(path: Path, work: Path) -> Iterator[SourceImage]:
                     target = _write(path, number, row[columns.image], folder)
                     yield SourceImage(
                         file=target,
-                        path=f"images/{path.stem}/{target.name}",
+                        path=f"images/{name}/{target.name}",
                         label=label,
                         parent=parent,
                         split=split,
@@ -171,7 +180,9 @@ def _only(
 def _label(path: Path, number: int, row: dict[str, Any], column: str, columns: _Columns) -> str:
     value, names = row[column], columns.names.get(column)
     if value is None or value == -1:
-        raise DataError(f"{path} row {number} has no {column}")
+        raise DataError(
+            f"{path} row {number} has no {column}; where none has, move the file out of its folder"
+        )
     if names and isinstance(value, int):
         if not 0 <= value < len(names):
             raise DataError(f"{path} row {number}: {column} {value} is none of the {len(names)}")

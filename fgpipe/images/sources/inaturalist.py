@@ -25,8 +25,15 @@ RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 CLASS_FOLDER = re.compile(r"\d{5}(?:_[^_]+){6}_.+")
 """``NNNNN_kingdom_phylum_class_order_family_genus_species``."""
 
-PARTS: dict[str, Split] = {"train": "train", "train_mini": "train", "val": "validation"}
-"""The folders above those of the classes."""
+PARTS: dict[str, Split] = {
+    "train": "train",
+    "2021_train": "train",
+    "train_mini": "train",
+    "2021_train_mini": "train",
+    "val": "validation",
+    "2021_valid": "validation",
+}
+"""The folders above those of the classes, as unpacked and as torchvision calls them."""
 
 ANNOTATIONS = re.compile(r"(train|val)_?(20\d\d)\.json")
 """Files that name images and their classes."""
@@ -47,14 +54,15 @@ def by_folders(folder: Path) -> Source:
     """The images of 2021: the genus is the parent, the ranks above it are attributes.
 
     Args:
-        folder: The folder with ``train`` (or ``train_mini``) and ``val``, or one of these.
+        folder: The folder with ``train`` (or ``train_mini``) and ``val``, or one of these; so
+            with torchvision's names.
 
     Raises:
         DataError: If a class folder is called otherwise or holds no images.
     """
-    parts = [name for name in PARTS if (folder / name).is_dir()]
-    if "train" in parts and "train_mini" in parts:  # which is some of the former
-        parts.remove("train_mini")
+    there = [name for name in PARTS if (folder / name).is_dir()]
+    whole = {f"{name}_mini" for name in there}  # a mini part is some of the whole one
+    parts = [name for name in there if name not in whole]
     places: list[tuple[Path, Split | None]] = [(folder / part, PARTS[part]) for part in parts]
     found = [
         (place / name, name, split)

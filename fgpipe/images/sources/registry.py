@@ -247,8 +247,8 @@ _KINDS = (
     SourceKind(
         name="hugging_face",
         what="a Hugging Face datasets folder in Parquet form",
-        layout="[data/]train-00000-of-00001.parquet with the columns image and label "
-        "(and README.md)",
+        layout="[data/]train-00000-of-00001.parquet, or [default/]train/0000.parquet, with the "
+        "columns image and label (and README.md)",
         find=_hugging_face,
         open=hugging_face.hugging_face,
     ),
@@ -350,7 +350,7 @@ _KINDS = (
     SourceKind(
         name="inaturalist2021",
         what="iNaturalist 2021, by folders",
-        layout=f"[train|train_mini|val]/NNNNN_{'_'.join(inaturalist.RANKS)}/",
+        layout=f"[train|train_mini|val, or these with 2021_]/NNNNN_{'_'.join(inaturalist.RANKS)}/",
         licence=inaturalist.LICENCE,
         find=_inaturalist_2021,
         open=lambda place, _: inaturalist.by_folders(place),

@@ -80,7 +80,10 @@ def columns_of(path: Path) -> list[str]:
             raise DataError(f"{path} is no Parquet file ({error})") from None
         for field in schema:
             if field.name != "box" and (field.type.num_fields or "binary" in str(field.type)):
-                raise DataError(f"{path}: column {field.name!r} holds {field.type}; leave it out")
+                raise DataError(
+                    f"{path}: column {field.name!r} holds {field.type}; leave it out, or name the "
+                    "folder if this is a file of Hugging Face datasets"
+                )
         return [str(name) for name in schema.names]
     for _, cells in _csv_lines(path):
         return [cell.strip() for cell in cells]

@@ -152,18 +152,6 @@ def test_what_is_no_image_or_annotation_stays_inside(tmp_path: Path, work: Path)
     assert sorted(files) == ["1.jpg", "1.jpg"]
 
 
-def test_folders_parted_as_on_windows_are_folders(tmp_path: Path, work: Path) -> None:
-    members = [("pets\\", b""), *((f"pets\\{c}\\1.png", picture(i)) for i, c in enumerate("ab"))]
-    path = write_zip(tmp_path / "a.zip", *members)
-
-    source = opened(path, work)
-
-    assert [(image.path, image.label) for image in source.images] == [
-        ("images/a/1.png", "a"),
-        ("images/b/1.png", "b"),
-    ]
-
-
 LEADS_OUT = ("../evil.jpg", "cats/../../evil.jpg", "{tmp}/evil.jpg", "C:/evil.jpg", "..\\evil.jpg")
 
 
@@ -395,3 +383,75 @@ def test_an_archive_without_images_is_refused(tmp_path: Path, work: Path) -> Non
 def test_a_text_file_called_zip_is_refused(tmp_path: Path, work: Path) -> None:
     with pytest.raises(DataError, match="is broken or cut short"):
         opened(text(tmp_path / "a.zip", "no archive"), work)
+
+
+def test_a_zip_that_separates_as_windows_does_is_read(tmp_path: Path, work: Path) -> None:
+    members = [
+        ("set\\cats\\", b""),
+        ("set\\cats\\1.jpg", picture()),
+        ("set\\dogs\\1.jpg", picture(1)),
+    ]
+
+    source = opened(write_zip(tmp_path / "a.zip", *members), work)
+
+    assert [(image.path, image.label) for image in source.images] == [
+        ("images/cats/1.jpg", "cats"),
+        ("images/dogs/1.jpg", "dogs"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["..\\evil.jpg", "cats\\..\\..\\evil.jpg", "\\evil.jpg", "C:\\evil.jpg"]
+)
+def test_a_name_that_leads_out_as_windows_writes_it_refuses_the_zip(
+    tmp_path: Path, work: Path, name: str
+) -> None:
+    path = write_zip(tmp_path / "a.zip", (name, picture()))
+
+    with pytest.raises(DataError, match="leads out of the archive; refused"):
+        opened(path, work)
+
+    assert not left_outside(tmp_path, but=path)
+
+
+@pytest.mark.parametrize("document", ["README.md", "Readme.txt", "LICENSE.txt"])
+def test_a_document_beside_the_only_folder_makes_it_no_class(
+    tmp_path: Path, work: Path, document: str
+) -> None:
+    members = [(f"my set/{name}", picture(i)) for i, name in enumerate(NAMES)]
+
+    source = opened(write_zip(tmp_path / "a.zip", (document, b"x"), *members), work)
+
+    assert {image.label for image in source.images} == {"cats", "dogs"}
+
+
+def test_a_class_alone_with_a_document_in_it_stays_a_class(tmp_path: Path, work: Path) -> None:
+    members = (("cats/1.jpg", picture()), ("cats/README.md", b"x"))
+
+    source = opened(write_zip(tmp_path / "a.zip", *members), work)
+
+    assert [image.label for image in source.images] == ["cats"]
+
+
+@pytest.mark.parametrize("top", ["", "beans/"])
+def test_the_card_of_a_packed_hugging_face_folder_names_its_classes(
+    tmp_path: Path, work: Path, top: str
+) -> None:
+    folder = layouts.hugging_face(tmp_path / "set")
+    layouts.without_metadata(folder)
+    text(folder / "README.md", layouts.HUGGING_FACE_CARD.format(entry=""))
+    members = [
+        (f"{top}{path.relative_to(folder).as_posix()}", path.read_bytes())
+        for path in folder.rglob("*.*")
+    ]
+
+    source = opened(write_zip(tmp_path / "a.zip", *members), work)
+
+    assert {image.label for image in source.images} == {"sick", "well"}
+
+
+def test_cifar_for_python_packed_names_the_form_that_is_read(tmp_path: Path, work: Path) -> None:
+    member = ("cifar-10-batches-py/data_batch_1", b"pickle")
+
+    with pytest.raises(DataError, match="of CIFAR the binary form is read"):
+        opened(write_tar(tmp_path / "a.tar.gz", member, mode="w:gz"), work)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -408,39 +409,13 @@ def test_a_parquet_file_is_not_held_as_a_whole(
     assert max(held) < path.stat().st_size / 2
 
 
-def without_metadata(folder: Path) -> None:
-    from pyarrow import parquet
-
-    for path in folder.rglob("*.parquet"):
-        parquet.write_table(parquet.read_table(path).replace_schema_metadata(None), path)
-
-
-CARD = """---
-license: mit
-dataset_info:
-{entry}  features:
-  - name: image
-    dtype: image
-  - name: label
-    dtype:
-      class_label:
-        names:
-          '0': sick
-          '1': well
-configs:
-- config_name: default
----
-# Beans
-"""
-
-
 @pytest.mark.parametrize(
     "entry", ["", "- config_name: other\n  features: []\n- config_name: data\n"]
 )
 def test_names_that_only_the_card_has_are_read_there(tmp_path: Path, entry: str) -> None:
     folder = layouts.hugging_face(tmp_path / "beans")
-    without_metadata(folder)
-    (folder / "README.md").write_text(CARD.format(entry=entry))
+    layouts.without_metadata(folder)
+    (folder / "README.md").write_text(layouts.HUGGING_FACE_CARD.format(entry=entry))
 
     source = opened(folder)
 
@@ -452,7 +427,7 @@ def test_without_names_anywhere_the_numbers_are_the_labels(
     tmp_path: Path, card: str | None
 ) -> None:
     folder = layouts.hugging_face(tmp_path / "beans")
-    without_metadata(folder)
+    layouts.without_metadata(folder)
     if card is not None:
         (folder / "README.md").write_text(card)
 
@@ -463,12 +438,15 @@ def test_without_names_anywhere_the_numbers_are_the_labels(
     ("card", "says"),
     [
         ("---\n{\n---\n", "README.md does not open with YAML"),
-        (CARD.format(entry="").replace("'1': well", "'2': well"), "numbers its classes 0, 2"),
+        (
+            layouts.HUGGING_FACE_CARD.format(entry="").replace("'1': well", "'2': well"),
+            "numbers its classes 0, 2",
+        ),
     ],
 )
 def test_a_broken_card_is_named(tmp_path: Path, card: str, says: str) -> None:
     folder = layouts.hugging_face(tmp_path / "beans")
-    without_metadata(folder)
+    layouts.without_metadata(folder)
     (folder / "README.md").write_text(card)
 
     with pytest.raises(DataError, match=says):
@@ -488,3 +466,45 @@ def test_the_only_configuration_beside_a_card_is_found_and_of_several_one_is_ask
 
     with pytest.raises(DataError, match="several configurations, plain_text, small; name one"):
         opened(folder)
+
+    (folder / "small").rename(folder / "default")
+
+    with pytest.raises(DataError, match="several configurations, default, plain_text; name one"):
+        opened(folder)
+
+
+def test_inaturalist_2021_as_torchvision_unpacks_it_is_the_same(tmp_path: Path) -> None:
+    folder = layouts.inaturalist_2021(tmp_path / "inat")
+    expected = rows(opened(folder))
+    (folder / "train_mini").rename(folder / "2021_train_mini")
+    (folder / "val").rename(folder / "2021_valid")
+
+    assert rows(opened(folder)) == expected
+
+
+@pytest.mark.parametrize("prefix", ["", "2021_"])
+def test_the_mini_part_of_inaturalist_2021_is_left_out_beside_the_whole(
+    tmp_path: Path, prefix: str
+) -> None:
+    folder = layouts.inaturalist_2021(tmp_path / "inat")
+    shutil.copytree(folder / "train_mini", folder / f"{prefix}train")
+    (folder / "train_mini").rename(folder / f"{prefix}train_mini")
+
+    paths = [image.path for image in opened(folder).images if image.split == "train"]
+
+    assert len(paths) == 2
+    assert not [path for path in paths if "mini" in path]
+
+
+@pytest.mark.parametrize("named", ["", "default"])
+@pytest.mark.parametrize("part", ["train", "partial-train"])
+def test_a_set_that_the_hub_converted_is_read(tmp_path: Path, named: str, part: str) -> None:
+    folder = layouts.hugging_face(tmp_path / "beans")
+    expected = rows(opened(folder))
+    for old, new in (("train", part), ("validation", "validation")):
+        (folder / "default" / new).mkdir(parents=True)
+        file = folder / "data" / f"{old}-00000-of-00001.parquet"
+        file.rename(folder / "default" / new / "0000.parquet")
+    (folder / "data").rmdir()
+
+    assert rows(opened(folder / named)) == expected
