@@ -143,8 +143,8 @@ def _judge(
             new.append(position)
     batch = max(row.batch for row in held.groups.values()) + 1
     grouped = _group(
-        [incoming.images[i] for i in new],
-        [incoming.measures[i] for i in new],
+        incoming,
+        new,
         held,
         measures=measures,
         raw=raw,
@@ -189,8 +189,8 @@ def _refuse_other_labels(incoming: Incoming, there: Mapping[str, LabelledImage])
 
 
 def _group(
-    images: Sequence[SourceImage],
-    new: Sequence[ImageMeasures],
+    incoming: Incoming,
+    new: Sequence[int],
     held: Held,
     *,
     measures: Sequence[ImageMeasures],
@@ -198,22 +198,32 @@ def _group(
     embedder: "Embedder | None",
     batch: int,
 ) -> GroupedBatch:
+    images = [incoming.images[i] for i in new]
     # Absolute paths of new files stand for themselves below any folder.
     files = [str(image.file.absolute()) for image in images]
     pairs = near_pairs(
         raw,
         paths=[image.path for image in held.images] + files,
-        measures=[*measures, *new],
+        measures=[*measures, *(incoming.measures[i] for i in new)],
         n_known=len(measures),
         embedder=embedder,
     )
     names = _attributes(images, held.images)
     groups = [held.groups[each.sha256].group for each in measures]
+    named = [
+        (image.group, held.groups[sha256].group)
+        for i, sha256 in enumerate(incoming.sha256s)
+        if sha256 in held.groups
+        for image in (incoming.images[i], *incoming.repeats.get(i, ()))
+        if image.group is not None
+    ]
     return group_added(
         [labelled(image, attributes=names) for image in images],
-        sha256s=[each.sha256 for each in new],
+        sha256s=[incoming.measures[i].sha256 for i in new],
         there=list(zip(held.images, groups, strict=True)),
         pairs=[(pair.i, pair.j) for pair in pairs],
+        repeats={n: incoming.repeats[i] for n, i in enumerate(new) if i in incoming.repeats},
+        named=named,
         batch=batch,
     )
 

@@ -7,16 +7,21 @@ already cannot merge; what is near to several of them is a bridge.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fgpipe.errors import DataError
 from fgpipe.images.groups_file import GroupRow
 from fgpipe.images.labels_file import LabelledImage
 from fgpipe.images.near_duplicates import joined
+from fgpipe.images.sources.source import SourceImage
 from fgpipe.images.splits import SEPARATOR
 from fgpipe.intake.reporting import pair_lines
 
 MAX_BRIDGING_FRACTION = 0.01
 """Share of the images that near-duplicates may join to another given group."""
+
+Repeats = Mapping[int, Sequence[SourceImage]]
+"""Files left out because an image, told by its position, has the same bytes."""
 
 
 def group_batch(
@@ -25,6 +30,7 @@ def group_batch(
     sha256s: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     batch: int,
+    repeats: Repeats = MappingProxyType({}),
 ) -> list[GroupRow]:
     """Rows of ``groups.csv`` for one batch: given groups, merged over near-duplicates.
 
@@ -33,17 +39,18 @@ def group_batch(
         sha256s: Hash of each image's bytes.
         pairs: Positions of near-duplicates.
         batch: Number of the batch.
+        repeats: Files of the same bytes, by position; their given groups are the image's too.
 
     Returns:
         One row an image, sorted by sha256.
 
     Raises:
-        DataError: If near-duplicates join more than 1 % of the images to another given
+        DataError: If repeats and near-duplicates join more than 1 % of the images to another given
             group: then either the groups are wrong or the images are too alike to tell
             copies from them.
     """
-    _refuse_bridges(images, pairs)
-    links = [*pairs, *_links_by_name(images)]
+    _refuse_bridges(images, pairs, repeats)
+    links = [*pairs, *_links_by_name(_names(images, repeats))]
     stands_for = joined(range(len(images)), links)
     ids: dict[int, str] = {}
     for position, sha256 in enumerate(sha256s):
@@ -79,6 +86,8 @@ def group_added(
     there: Sequence[tuple[LabelledImage, str]],
     pairs: Sequence[tuple[int, int]],
     batch: int,
+    repeats: Repeats = MappingProxyType({}),
+    named: Sequence[tuple[str, str]] = (),
 ) -> GroupedBatch:
     """Groups of a batch that is added to others.
 
@@ -89,15 +98,18 @@ def group_added(
         pairs: Positions of near-duplicates, counted through ``there`` and then ``images``,
             the second of each in ``images``.
         batch: Number of the batch.
+        repeats: Files of the same bytes, by position; their given groups are the image's too.
+        named: Names that content which is there is now given, and its group.
     """
     n_there = len(there)
     links = [(i - n_there, j - n_there) for i, j in pairs if i >= n_there]
-    links += _links_by_name(images)
+    names = _names(images, repeats)
+    links += _links_by_name(names)
     stands_for = joined(range(len(images)), links)
     parts: dict[int, list[int]] = {}
     for position in range(len(images)):
         parts.setdefault(stands_for[position], []).append(position)
-    reasons = _reasons(images, there=there, pairs=pairs)
+    reasons = _reasons(names, there=there, pairs=pairs, named=named)
     splits_of: dict[str, set[str]] = {}
     for image, group in there:
         if image.split is not None:
@@ -132,12 +144,21 @@ def group_added(
     return GroupedBatch(rows=tuple(sorted(rows, key=lambda row: row.sha256)), bridges=bridges)
 
 
-def _links_by_name(images: Sequence[LabelledImage]) -> Iterator[tuple[int, int]]:
+def _names(images: Sequence[LabelledImage], repeats: Repeats) -> list[list[str]]:
+    """The given groups of each image and of the files that repeat it."""
+    names = (
+        [image.group, *(each.group for each in repeats.get(i, ()))]
+        for i, image in enumerate(images)
+    )
+    return [[name for name in of_one if name is not None] for of_one in names]
+
+
+def _links_by_name(names: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
     """Each image of a given group with the first of it."""
     first_of: dict[str, int] = {}
-    for position, image in enumerate(images):
-        if image.group is not None:
-            yield first_of.setdefault(image.group, position), position
+    for position, of_one in enumerate(names):
+        for name in of_one:
+            yield first_of.setdefault(name, position), position
 
 
 def _stratum(image: LabelledImage) -> str:
@@ -145,17 +166,22 @@ def _stratum(image: LabelledImage) -> str:
     return SEPARATOR.join(part.replace(SEPARATOR, "/") for part in parts)
 
 
-def _refuse_bridges(images: Sequence[LabelledImage], pairs: Sequence[tuple[int, int]]) -> None:
+def _refuse_bridges(
+    images: Sequence[LabelledImage], pairs: Sequence[tuple[int, int]], repeats: Repeats
+) -> None:
+    alike: list[tuple[LabelledImage, LabelledImage | SourceImage]]
+    alike = [(images[i], images[j]) for i, j in pairs]
+    alike += [(images[i], repeat) for i, of_one in repeats.items() for repeat in of_one]
     bridges = tuple(
-        (images[i].path, images[j].path)
-        for i, j in pairs
-        if None not in {images[i].group, images[j].group} and images[i].group != images[j].group
+        (one.path, other.path)
+        for one, other in alike
+        if None not in {one.group, other.group} and one.group != other.group
     )
     n_joined = len({path for pair in bridges for path in pair})
     if n_joined > MAX_BRIDGING_FRACTION * len(images):
-        what = f"near-duplicates join {n_joined} of {len(images)} images to another given group"
+        what = f"copies or near-duplicates join {n_joined} of {len(images)} images to another"
         lines = [
-            f"{what}, more than {MAX_BRIDGING_FRACTION:.0%}:",
+            f"{what} given group, more than {MAX_BRIDGING_FRACTION:.0%}:",
             *pair_lines(bridges),
             "mend the groups, or leave one image of each pair out",
         ]
@@ -163,10 +189,11 @@ def _refuse_bridges(images: Sequence[LabelledImage], pairs: Sequence[tuple[int, 
 
 
 def _reasons(
-    images: Sequence[LabelledImage],
+    names: Sequence[Sequence[str]],
     *,
     there: Sequence[tuple[LabelledImage, str]],
     pairs: Sequence[tuple[int, int]],
+    named: Sequence[tuple[str, str]],
 ) -> dict[int, list[tuple[str, str]]]:
     """For each image that belongs to groups there are: which, and by what."""
     found: dict[int, list[tuple[str, str]]] = {}
@@ -174,13 +201,14 @@ def _reasons(
         if i < len(there):
             old, group = there[i]
             found.setdefault(j - len(there), []).append((group, old.path))
-    named: dict[str, set[str]] = {}
-    for old, group in there:
-        if old.group is not None:
-            named.setdefault(old.group, set()).add(group)
-    for position, image in enumerate(images):
-        for group in named.get(image.group or "", ()):
-            found.setdefault(position, []).append((group, f"the group named {image.group}"))
+    groups_of: dict[str, set[str]] = {}
+    for name, group in [*((old.group, group) for old, group in there), *named]:
+        if name is not None:
+            groups_of.setdefault(name, set()).add(group)
+    for position, of_one in enumerate(names):
+        for name in of_one:
+            for group in groups_of.get(name, ()):
+                found.setdefault(position, []).append((group, f"the group named {name}"))
     return found
 
 

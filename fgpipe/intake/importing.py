@@ -100,7 +100,9 @@ def _write(
         partial, paths=paths, measures=incoming.measures, n_known=0, embedder=embedder
     )
     pairs = [(pair.i, pair.j) for pair in near]
-    rows = group_batch(images, sha256s=incoming.sha256s, pairs=pairs, batch=1)
+    rows = group_batch(
+        images, sha256s=incoming.sha256s, pairs=pairs, repeats=incoming.repeats, batch=1
+    )
     (partial / LABELS_NAME).write_text(labels_text(images), encoding="utf-8", newline="")
     (partial / GROUPS_NAME).write_text(groups_text(rows), encoding="utf-8", newline="")
     if bad:

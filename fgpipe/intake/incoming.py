@@ -40,8 +40,8 @@ class Incoming:
     """Those that can be used, each content once."""
     measures: tuple[ImageMeasures, ...]
     """Of each of them."""
-    n_repeats: int
-    """Files left out because another has the same bytes and label."""
+    repeats: Mapping[int, Sequence[SourceImage]]
+    """Files left out because an image, told by its position, has the same bytes and label."""
     unusable: tuple[Unusable, ...]
     """The others."""
 
@@ -49,6 +49,11 @@ class Incoming:
     def sha256s(self) -> list[str]:
         """Hashes of the images' bytes."""
         return [each.sha256 for each in self.measures]
+
+    @property
+    def n_repeats(self) -> int:
+        """Files left out because another has the same bytes and label."""
+        return sum(map(len, self.repeats.values()))
 
 
 def look_at(source: Source, *, cache: MeasureCache) -> Incoming:
@@ -80,20 +85,26 @@ def look_at(source: Source, *, cache: MeasureCache) -> Incoming:
     if not usable:
         what = f"none of the {len(offered):,} images of {source.name} can be used"
         raise DataError(listed(what, [error for _, error in unusable], NOTHING_WRITTEN))
+    kept: list[tuple[SourceImage, ImageMeasures]] = []
     first: dict[str, int] = {}
     clashes = []
-    for position, (image, measures) in enumerate(usable):
-        one = usable[first.setdefault(measures.sha256, position)][0]
-        if one.label != image.label:
-            clashes.append(f"{one.path} ({one.label}) and {image.path} ({image.label})")
+    repeats: dict[int, list[SourceImage]] = {}
+    for image, measures in usable:
+        one = first.setdefault(measures.sha256, len(first))
+        if one == len(kept):
+            kept.append((image, measures))
+            continue
+        repeats.setdefault(one, []).append(image)
+        if (label := kept[one][0].label) != image.label:
+            clashes.append(f"  {kept[one][0].path} ({label}) and {image.path} ({image.label})")
     if clashes:
-        what = f"{len(clashes)} images have the bytes of another and a different label"
-        raise DataError(listed(what, clashes, f"{NOTHING_WRITTEN}; keep the right one of each"))
-    kept = [usable[position] for position in sorted(first.values())]
+        what = f"{len(clashes)} images have the bytes of another and a different label:"
+        way_out = f"{NOTHING_WRITTEN}; keep the right one of each"
+        raise DataError("\n".join([what, *clashes, way_out]))
     return Incoming(
         images=tuple(image for image, _ in kept),
         measures=tuple(measures for _, measures in kept),
-        n_repeats=len(usable) - len(kept),
+        repeats=repeats,
         unusable=tuple(_unusable(image, error) for image, error in unusable),
     )
 

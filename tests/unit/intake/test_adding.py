@@ -486,3 +486,36 @@ def test_a_row_of_a_source_is_not_changed_by_what_labels_csv_gained(
     assert (row.group, row.split, dict(row.attributes)) == ("g", "test", {"site": "a"})
     assert row._replace(attributes={}).box is None
     assert labels_text(read_labels(raw)) == (raw / "labels.csv").read_text()
+
+
+def test_a_new_image_joins_content_that_is_there_and_given_its_group(
+    raw: Path, offer: Folder
+) -> None:
+    there = offer.image("again.png", LABELS[3], of=3, group="bird 7")
+
+    report = add(raw, there, offer.image("20.png", of=20, group="bird 7"))
+
+    assert (report.n_there, report.n_images, report.n_joined) == (1, 1, 1)
+    assert group_of(raw, "images/20.png") == group_of(raw, "images/03.png")
+
+
+def test_a_repeat_of_what_is_there_gives_its_group_too(raw: Path, offer: Folder) -> None:
+    again = [
+        offer.image("again.png", LABELS[3], of=3),
+        offer.image("repeat.png", LABELS[3], of=3, group="bird 7"),
+    ]
+
+    add(raw, *again, offer.image("20.png", of=20, group="bird 7"))
+
+    assert group_of(raw, "images/20.png") == group_of(raw, "images/03.png")
+
+
+def test_images_whose_groups_share_a_repeated_file_share_one(raw: Path, offer: Folder) -> None:
+    add(
+        raw,
+        offer.image("20.png", of=20, group="bird 7"),
+        offer.image("20b.png", of=20, group="bird 8"),
+        offer.image("21.png", of=21, group="bird 8"),
+    )
+
+    assert group_of(raw, "images/21.png") == group_of(raw, "images/20.png")

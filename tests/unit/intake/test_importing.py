@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,16 @@ def test_one_picture_with_two_labels_is_refused(folder: Path, raw: Path) -> None
     assert pair in str(caught.value)
 
 
+def test_every_picture_with_two_labels_is_listed(folder: Path, raw: Path) -> None:
+    for number in range(7):
+        shutil.copy(folder / LABELS[0] / "000.png", folder / LABELS[1] / f"copy{number}.png")
+
+    with pytest.raises(DataError, match="7 images have the bytes of another") as caught:
+        import_folder(folder, raw=raw)
+
+    assert all(f"copy{number}.png" in str(caught.value) for number in range(7))
+
+
 def test_one_picture_twice_under_one_label_is_kept_once(folder: Path, raw: Path) -> None:
     shutil.copy(folder / LABELS[0] / "000.png", folder / LABELS[0] / "copy.png")
 
@@ -289,6 +300,25 @@ def test_a_few_copies_across_given_groups_join_them(tmp_path: Path, raw: Path) -
 
     assert report.joined_pairs == (("images/000.jpg", "images/199.png"),)
     assert report.n_groups == 199
+
+
+@pytest.mark.parametrize("n_copies", [1, 7])
+def test_repeats_in_other_given_groups_join_them_as_near_duplicates_do(
+    tmp_path: Path, raw: Path, n_copies: int
+) -> None:
+    images = with_given_groups(tmp_path / "given", n_images=200, n_copies=0).images
+    repeats = [
+        replace(image, path=f"images/copy of {image.file.name}", group=images[-1 - n].group)
+        for n, image in enumerate(images[:n_copies])
+    ]
+    source = Source(name="given", images=(*images, *repeats))
+
+    if n_copies > 1:
+        with pytest.raises(DataError, match=r"copies or near-duplicates join 14 of 200 images"):
+            importing.import_source(source, raw=raw, **TOOLS)
+    else:
+        report = importing.import_source(source, raw=raw, **TOOLS)
+        assert (report.n_images, report.n_repeats, report.n_groups) == (200, 1, 199)
 
 
 def test_given_groups_and_attributes_are_kept(tmp_path: Path) -> None:
