@@ -4,7 +4,8 @@ Entries are keyed by the sha256 of the bytes, and kept in a folder named after t
 of everything that can change a measure. They lie in Parquet files that are written whole,
 renamed into place and never changed: a process that is killed loses what it had not yet
 saved, two at a time save files of different names, and a file that is damaged is removed
-and measured anew. A hit still reads and hashes the image, since names and times can lie.
+and measured anew. A file that has not changed since it was hashed is not read again
+(:mod:`fgpipe.images.hashed_files`).
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
 from fgpipe.images.files import MEASURES_VERSION, ImageMeasures
+from fgpipe.images.hashed_files import HashedFiles
 from fgpipe.images.measuring import measured
 from fgpipe.records import write_atomically
 
@@ -50,6 +52,7 @@ class MeasureCache:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = None if folder is None else folder / version()
+        self._hashed = None if folder is None else folder / "hashed"
 
     def measure_all(
         self, root: Path, names: Sequence[str], *, description: str
@@ -66,7 +69,8 @@ class MeasureCache:
         Returns:
             What each file measures, or why it cannot be used.
 
-        Cost: On a hit reading and hashing, a tenth of the time of a decode.
+        Cost: Of a content seen before that of reading and hashing, a tenth of the time of a
+        decode; of a file that has not changed since, that of asking for its times.
         """
         with self.measuring(root, names, description=description) as results:
             return results()
@@ -80,23 +84,48 @@ class MeasureCache:
         What is given back waits for the results. Without it, leaving stops the measuring.
         """
         stop = threading.Event()
-
-        def work() -> list[ImageMeasures | DataError]:
-            with ThreadPoolExecutor(1) as loader:
-                loading = loader.submit(self._load)  # files are hashed meanwhile
-                known = loading.result if self._files() else None
-                results = measured(root, names, known=known)
-                bar = tqdm(results, total=len(names), desc=description, unit="image", disable=None)
-                wanted = takewhile(lambda _: not stop.is_set(), bar)
-                with contextlib.closing(results):
-                    return list(self._saving(wanted, loading))
-
+        files = HashedFiles(self._hashed, root)
         with ThreadPoolExecutor(1) as thread:
-            future = thread.submit(work)
+            finding = thread.submit(
+                self._found, root, names, files=files, description=description, stop=stop
+            )
+            # After it, and while who asked goes on.
+            thread.submit(lambda: files.remember(_hashes(names, finding.result())))
             try:
-                yield future.result
+                yield finding.result
             finally:
                 stop.set()
+
+    def _found(
+        self,
+        root: Path,
+        names: Sequence[str],
+        *,
+        files: HashedFiles,
+        description: str,
+        stop: threading.Event,
+    ) -> list[ImageMeasures | DataError]:
+        with ThreadPoolExecutor(1) as loader:
+            loading = loader.submit(self._load)  # what is left to hash is hashed meanwhile
+            hashes = files.unchanged(names)
+            measures = loading.result() if hashes else {}
+            known: dict[str, ImageMeasures | DataError] = {
+                name: measures[sha256] for name, sha256 in hashes.items() if sha256 in measures
+            }
+            others = [name for name in names if name not in known]
+            results = measured(root, others, known=loading.result if self._files() else None)
+            bar = tqdm(
+                results,
+                total=len(names),
+                initial=len(known),
+                desc=description,
+                unit="image",
+                disable=None,
+            )
+            wanted = takewhile(lambda _: not stop.is_set(), bar)
+            with contextlib.closing(results):
+                known |= zip(others, self._saving(wanted, loading), strict=False)
+        return [known[name] for name in names if name in known]
 
     def _saving(
         self,
@@ -159,6 +188,14 @@ class MeasureCache:
 def version() -> str:
     """Name of all that measures depend on besides the bytes: our code and the decoders."""
     return f"{MEASURES_VERSION}-{PIL.__version__}-{simplejpeg.__version__}-{cv2.__version__}"
+
+
+def _hashes(names: Sequence[str], results: Sequence[ImageMeasures | DataError]) -> dict[str, str]:
+    """Of all files that can be used; of none where looking at them was stopped."""
+    if len(results) < len(names):
+        return {}
+    pairs = zip(names, results, strict=True)
+    return {name: found.sha256 for name, found in pairs if isinstance(found, ImageMeasures)}
 
 
 def _remove(file: Path) -> None:

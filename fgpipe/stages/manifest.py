@@ -63,23 +63,23 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
         groups = {row.sha256: row for row in read_groups(raw)}
         dealt = None if config.protocol == "given" else _dealt(list(groups.values()), config)
         found = dict(zip(on_disk, results(), strict=True))
-    if hidden := [path for path in paths if path not in found]:
-        more = cache.measure_all(raw, hidden, description="measuring hidden images")
-        found |= zip(hidden, more, strict=True)
-    measures = all_usable(
-        [found[path] for path in paths],
-        way_out=(
-            "`dvc checkout data/raw` brings back what was imported; or remove these files "
-            "and their rows in labels.csv"
-        ),
-    )
-    rows = _known(paths, measures, groups)
-    _boxes_inside(images, measures)
-    if dealt is None:
-        dealt = _dealt_as_given(images, rows, everything=list(groups.values()), config=config)
-    splits = [dealt[row.sha256] for row in rows]
+        if hidden := [path for path in paths if path not in found]:
+            more = cache.measure_all(raw, hidden, description="measuring hidden images")
+            found |= zip(hidden, more, strict=True)
+        measures = all_usable(
+            [found[path] for path in paths],
+            way_out=(
+                "`dvc checkout data/raw` brings back what was imported; or remove these files "
+                "and their rows in labels.csv"
+            ),
+        )
+        rows = _known(paths, measures, groups)
+        _boxes_inside(images, measures)
+        if dealt is None:
+            dealt = _dealt_as_given(images, rows, everything=list(groups.values()), config=config)
+        splits = [dealt[row.sha256] for row in rows]
 
-    attributes = list(images[0].attributes)
+        attributes = list(images[0].attributes)
     table = write_table(
         _columns(images, measures, rows, splits=splits, labels=labels),
         attributes=attributes,

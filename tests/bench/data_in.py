@@ -204,7 +204,9 @@ def n_measured(root: Path) -> int:
     """Contents whose measures are kept: one more for each that was decoded."""
     import pyarrow.parquet as pq
 
-    files = (root / ".fgpipe" / "measures").rglob("*.parquet")
+    from fgpipe.images.measure_cache import version
+
+    files = (root / ".fgpipe" / "measures" / version()).glob("*.parquet")
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 

@@ -44,7 +44,7 @@ NAMES = [f"{i}.png" for i in range(5)]
 
 
 def saved_in(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.parquet"))
+    return sorted(path for path in folder.rglob("*.parquet") if path.parent.name != "hashed")
 
 
 def measured(folder: Path | None, images: Path, names: list[str] = NAMES) -> list[object]:
