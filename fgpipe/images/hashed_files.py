@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,17 +53,22 @@ class HashedFiles:
         self._file = None if memory is None else memory / f"{name}.parquet"
         self._folder = folder
         self._latest_ns = time.time_ns() - UNSURE_NS
-        self._identities: dict[str, Identity] = {}
+        self._before = _SCHEMA.empty_table()
 
     def unchanged(self, names: Sequence[str]) -> dict[str, str]:
         """Those of ``names`` that are as they were, with the sha256 they had then."""
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return {}
-        self._identities = self._identified(names)
-        identity_of = self._identities.get
+        self._before = _read(self._file)
+        if not self._before.num_rows:
+            return {}
+        identity_of = self._identified(names).get
+        before, *identities, hashes = (column.to_pylist() for column in self._before.columns)
         return {
             name: sha256
-            for name, identity, sha256 in _read(self._file)
+            for name, identity, sha256 in zip(
+                before, zip(*identities, strict=True), hashes, strict=True
+            )
             if identity_of(name) == identity
         }
 
@@ -77,21 +82,13 @@ class HashedFiles:
         """
         if self._file is None or not hashes:
             return
-        more = self._identified([name for name in hashes if name not in self._identities])
-        identities = {**self._identities, **more}
-        rows = [
-            (name, *identities[name], sha256)
-            for name, sha256 in hashes.items()
-            if name in identities
-        ]
-        rows += [
-            (name, *identity, sha256)
-            for name, identity, sha256 in _read(self._file)
-            if name not in hashes
-        ]
+        identities = self._identified(list(hashes))
+        rows = [(name, *identity, hashes[name]) for name, identity in identities.items()]
         columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _SCHEMA]
+        others = [name not in hashes for name in self._before["name"].to_pylist()]
+        tables = [self._before.filter(pa.array(others, pa.bool_())), pa.table(columns, _SCHEMA)]
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns, schema=_SCHEMA), sink)
+        pq.write_table(pa.concat_tables(tables), sink)
         with contextlib.suppress(OSError):  # a disk that is full costs time alone
             write_atomically(self._file, sink.getvalue().to_pybytes())
 
@@ -109,11 +106,9 @@ class HashedFiles:
         return found
 
 
-def _read(file: Path) -> Iterator[tuple[str, Identity, str]]:
+def _read(file: Path) -> pa.Table:
     try:
         table = pq.read_table(pa.BufferReader(file.read_bytes()))
     except (OSError, pa.ArrowException):
-        return
-    if table.schema == _SCHEMA:
-        names, *identity, hashes = (column.to_pylist() for column in table.columns)
-        yield from zip(names, zip(*identity, strict=True), hashes, strict=True)
+        return _SCHEMA.empty_table()
+    return table if table.schema == _SCHEMA else _SCHEMA.empty_table()

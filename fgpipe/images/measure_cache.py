@@ -90,9 +90,9 @@ class MeasureCache:
                 self._found, root, names, files=files, description=description, stop=stop
             )
             # After it, and while who asked goes on.
-            thread.submit(lambda: files.remember(_hashes(names, finding.result())))
+            thread.submit(lambda: files.remember(finding.result()[1]))
             try:
-                yield finding.result
+                yield lambda: finding.result()[0]
             finally:
                 stop.set()
 
@@ -104,7 +104,8 @@ class MeasureCache:
         files: HashedFiles,
         description: str,
         stop: threading.Event,
-    ) -> list[ImageMeasures | DataError]:
+    ) -> tuple[list[ImageMeasures | DataError], dict[str, str]]:
+        """What each file measures, and the sha256 of those that were read for it."""
         with ThreadPoolExecutor(1) as loader:
             loading = loader.submit(self._load)  # what is left to hash is hashed meanwhile
             hashes = files.unchanged(names)
@@ -125,7 +126,12 @@ class MeasureCache:
             wanted = takewhile(lambda _: not stop.is_set(), bar)
             with contextlib.closing(results):
                 known |= zip(others, self._saving(wanted, loading), strict=False)
-        return [known[name] for name in names if name in known]
+        read = {
+            name: each.sha256
+            for name in others
+            if isinstance(each := known.get(name), ImageMeasures)
+        }
+        return [known[name] for name in names if name in known], read
 
     def _saving(
         self,
@@ -188,14 +194,6 @@ class MeasureCache:
 def version() -> str:
     """Name of all that measures depend on besides the bytes: our code and the decoders."""
     return f"{MEASURES_VERSION}-{PIL.__version__}-{simplejpeg.__version__}-{cv2.__version__}"
-
-
-def _hashes(names: Sequence[str], results: Sequence[ImageMeasures | DataError]) -> dict[str, str]:
-    """Of all files that can be used; of none where looking at them was stopped."""
-    if len(results) < len(names):
-        return {}
-    pairs = zip(names, results, strict=True)
-    return {name: found.sha256 for name, found in pairs if isinstance(found, ImageMeasures)}
 
 
 def _remove(file: Path) -> None:
