@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fgpipe.errors import ConfigError
-from fgpipe.records import SPLITS, Protocol, Severity, Split
+from fgpipe.records import SPLITS, HeadName, Protocol, Severity, Split
 
 
 def _no_bool(value: object) -> object:
@@ -121,43 +121,105 @@ class TrainConfig(Section):
     """Backbone, head and how they are trained."""
 
     backbone: Annotated[str, Field(min_length=1)]
-    """A timm model name."""
+    """A timm model name, or ``seed_cnn``."""
     weights: Annotated[str, Field(min_length=1)]
     """``packaged`` (from an installed package), ``timm`` (downloaded; needs
     ``FGPIPE_ONLINE=1``), ``scratch``, or the path of a .safetensors or .pth file."""
-    head: Literal["linear", "gru"]
-    """``linear`` on pooled features; ``gru`` also reads the spatial grid in both directions."""
+    head: HeadName
+    """``linear``, ``mlp``, ``gru``, ``lstm``, ``isqrt``, ``bilinear``, ``cal`` or ``cosine``:
+    how the feature map becomes logits; docs/methods.md says what each is for."""
+    pooling: Literal["average", "gem"]
+    """Under ``linear``, ``mlp`` and ``cosine``: the mean over space, or a generalised mean
+    whose exponent is learnt."""
+    batch_norm: bool
+    """Under ``linear``, ``mlp`` and ``cosine``: whether pooled features are normalised."""
+    scan: Literal["rows", "shuffled"]
+    """Under ``gru`` and ``lstm``: the order in which cells are read; ``shuffled`` is the
+    control that tells whether the order counts."""
+    n_attentions: Count
+    """Under ``cal``: how many attention maps."""
+    margin: Literal["arcface", "cosface"]
+    """Under ``cosine``: added to the angle, or taken from the cosine."""
+    margin_size: Annotated[float, Field(ge=0, lt=1), Number]
+    """Under ``cosine``: how large it is; 0 for none."""
+    n_centres: Count
+    """Under ``cosine``: centres of each class, of which the nearest counts."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the embedding dropped in training."""
-    augment: Literal["none", "flips", "square"]
-    """``flips``: both axes. ``square``: all eight symmetries of the square and a little
-    shift, scale and brightness."""
+    augment: Annotated[str, Field(min_length=1)]
+    """``none``, ``flips``, ``square``, ``light``, ``trivial``, ``textures``, or the path of a
+    .json file of albumentations' own form. ``flips``: both axes. ``square``: all eight
+    symmetries of the square and a little shift, scale and brightness."""
+    erasing: Fraction
+    """Share of the images in which a random rectangle is replaced by noise."""
+    mix: Literal["none", "mixup", "cutmix", "snapmix"]
+    """How pairs of images, and their labels, are mixed."""
+    mix_fraction: Fraction
+    """Share of the batches that are mixed."""
+    mix_alpha: Positive
+    """Of the Beta distribution that the shares are drawn from: 1 draws all alike, less
+    draws extremes."""
+    sampling: Literal["uniform", "balanced"]
+    """``balanced``: every class is drawn as often as any other."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    """Probability mass spread over all classes."""
+    logit_adjustment: Annotated[float, Field(ge=0), Number]
+    """Weight of the logarithms of the classes' shares, added to the logits in training: 1
+    makes rare classes count as much as common ones; 0 for none."""
+    parent_weight: Fraction
+    """Share of the loss that is taken over the parent labels, if the data name any."""
+    head_epochs: Annotated[int, Field(ge=0), Number]
+    """Epochs of the head alone before all others, on feature maps computed once."""
     epochs: Count
     """Passes over the training split."""
+    low_size_px: Annotated[int, Field(ge=0), Number]
+    """Side of the images in all but the last ``finish_epochs``; 0: as preprocessed."""
+    finish_epochs: Annotated[int, Field(ge=0), Number]
+    """Under ``low_size_px``: last epochs at the full size."""
     batch_size: Annotated[int, Field(ge=2)]
     """Images a step."""
+    optimiser: Literal["adamw", "nadam", "radam", "sgd"]
+    """One of torch's; weights are decayed apart from the gradient but for ``sgd``."""
     learning_rate: Positive
     """Peak rate of the head."""
     backbone_rate: Annotated[float, Field(ge=0, le=1)]
     """The backbone's rate as a fraction of ``learning_rate``; 0 freezes it."""
+    layer_decay: Annotated[float, Field(gt=0, le=1), Number]
+    """What each of the backbone's layers' rates is multiplied with for the layer below."""
     frozen_stages: Annotated[int, Field(ge=0), Number]
     """How many of the backbone's first stages, the stem included, stay as they are."""
     weight_decay: Annotated[float, Field(ge=0)]
-    """AdamW's, not applied to biases and norms."""
+    """Not applied to biases and norms."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of all steps over which the rate rises from 0; a cosine to 0 follows."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    """Probability mass spread over all classes."""
+    clip_norm: Annotated[float, Field(ge=0), Number]
+    """Longest gradient over all weights; 0 for any."""
+    averaging: Literal["none", "ema", "soup"]
+    """``ema``: validated and kept is a moving average of the weights. ``soup``: the mean of
+    as many of the best epochs as make validation better."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1), Number]
+    """Under ``ema``: what a step keeps of the average."""
     patience: Count
     """Epochs without a better validation loss after which training stops."""
     seed: Seed
     """Of initial head weights, order, augmentation and dropout."""
     device: Literal["auto", "cpu", "cuda"]
     """``auto``: CUDA where there is a GPU."""
-    precision: Literal["auto", "fp32", "bf16"]
-    """``auto``: bf16 where the hardware computes in it, else fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    """``auto``: bf16 where the hardware computes in it, else fp32. ``fp16`` is for GPUs
+    before CUDA 8.0."""
     threads: Literal["auto"] | Count
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.low_size_px and self.finish_epochs >= self.epochs:
+            message = (
+                f"finish_epochs ({self.finish_epochs}) must be below epochs ({self.epochs}) "
+                f"under low_size_px ({self.low_size_px})"
+            )
+            raise ValueError(message)
+        return self
 
 
 class EvaluateConfig(Section):

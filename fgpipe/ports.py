@@ -64,8 +64,13 @@ class Checker(Protocol):
 class TrainingRun(Protocol):
     """A training that is being tracked."""
 
-    def log_epoch(self, figures: EpochFigures, *, seconds: float, images_per_second: float) -> None:
-        """Add one epoch; logging the same epoch again (after a resume) changes nothing."""
+    def log_epoch(self, figures: EpochFigures, *, speed: Mapping[str, float]) -> None:
+        """Add one epoch; logging the same epoch again (after a resume) changes nothing.
+
+        Args:
+            figures: What goes into the record too.
+            speed: Measures that do not, by name.
+        """
         ...
 
     def finish(self, trained: TrainedModel, payload: Path) -> None:

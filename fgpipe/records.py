@@ -270,17 +270,35 @@ class Preprocessed(Record):
     """Hash of ``transform.json``."""
 
 
+HeadName = Literal["linear", "mlp", "gru", "lstm", "isqrt", "bilinear", "cal", "cosine"]
+"""The heads there are."""
+
+
 class RecogniserSpec(Part):
     """All that is needed to build the network again, without its weights."""
 
     backbone: str
     """A timm model name."""
-    head: Literal["linear", "gru"]
+    head: HeadName
     """Which head reads the feature map."""
     n_classes: int
     """Width of the logits."""
     dropout: float
     """Share of the embedding that training drops."""
+    pooling: Literal["average", "gem"] = "average"
+    """Of ``linear``, ``mlp`` and ``cosine``."""
+    batch_norm: bool = False
+    """Of the same: whether the pooled features are normalised."""
+    scan: Literal["rows", "shuffled"] = "rows"
+    """Of ``gru`` and ``lstm``: the order of the cells."""
+    n_attentions: int = 32
+    """Of ``cal``: attention maps."""
+    margin: Literal["arcface", "cosface"] = "arcface"
+    """Of ``cosine``: which margin training keeps."""
+    margin_size: float = 0.0
+    """Of ``cosine``: how large."""
+    n_centres: int = 1
+    """Of ``cosine``: centres a class."""
     image_size_px: int
     """Height and width of the input."""
     mean: tuple[float, float, float]
@@ -294,7 +312,7 @@ class Resolved(Part):
 
     device: str
     """``cpu`` or ``cuda``."""
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     """Precision of the forward and backward pass."""
     threads: int
     """Threads of a torch operation on the CPU."""
@@ -355,6 +373,10 @@ class TrainedModel(Record):
     """Weights of the whole network."""
     best_epoch: int
     """The epoch whose weights were kept, chosen on validation."""
+    averaged_epochs: tuple[int, ...] = ()
+    """Epochs whose weights' mean was kept instead, the best first; empty but for a soup."""
+    n_batch_parts: int = 1
+    """Parts that each batch was taken in, for want of memory."""
     curves: tuple[EpochFigures, ...]
     """One entry an epoch."""
     weights_sha256: str

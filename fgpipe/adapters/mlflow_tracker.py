@@ -187,9 +187,9 @@ class _MlflowRun:
         history = client.get_metric_history(run_id, "train_loss")
         self._logged = {int(metric.step) for metric in history}
 
-    def log_epoch(self, figures: EpochFigures, *, seconds: float, images_per_second: float) -> None:
+    def log_epoch(self, figures: EpochFigures, *, speed: Mapping[str, float]) -> None:
         """Add one epoch; logging the same epoch again (after a resume) changes nothing."""
-        self._log(figures, {"epoch_s": seconds, "images_per_s": images_per_second})
+        self._log(figures, speed)
 
     def finish(self, trained: TrainedModel, payload: Path) -> None:
         """Tie the run to what it made; epochs that a kill kept from the log are added."""

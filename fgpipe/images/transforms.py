@@ -249,7 +249,7 @@ class Augmentation:
         return changed
 
 
-def augmentation(name: Literal["none", "flips", "square"]) -> Augmentation:
+def augmentation(name: str) -> Augmentation:
     """The augmentation of that name.
 
     ``flips`` mirrors along both axes. ``square`` draws one of the eight symmetries of the

@@ -101,6 +101,14 @@ class Backbone(nn.Module):
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name not in frozen)
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Its parameters by depth, the stem's first: timm's finest division."""
+        groups = group_with_matcher(
+            self.network.named_parameters(), self.network.group_matcher(coarse=False)
+        )
+        parameters = dict(self.network.named_parameters())
+        return [[parameters[name] for name in groups[depth]] for depth in sorted(groups)]
+
     def train(self, mode: bool = True) -> "Backbone":  # noqa: FBT001, FBT002 - torch's signature
         """Set training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)

@@ -6,10 +6,24 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from fgpipe.nn.recogniser import Recogniser
 
 OPSET = 18
+
+
+class _Served(nn.Module):
+    """The part of a recogniser that serves: what nobody is told is not computed."""
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        super().__init__()
+        self.recogniser = recogniser
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embedding."""
+        output = self.recogniser(images)
+        return output.logits, output.embedding
 
 
 def export_graph(recogniser: Recogniser, path: Path, *, image_size_px: int) -> None:
@@ -32,7 +46,7 @@ def export_graph(recogniser: Recogniser, path: Path, *, image_size_px: int) -> N
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            recogniser,
+            _Served(recogniser),
             (example,),
             dynamo=True,
             opset_version=OPSET,

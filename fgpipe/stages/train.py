@@ -6,6 +6,7 @@ and calibration splits are not looked at: the epoch is chosen on validation.
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from fgpipe.images.transforms import augmentation
 from fgpipe.metrics.calibration import softmax
 from fgpipe.nn.backbones import load_weights, normalisation
 from fgpipe.nn.export import export_graph
+from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.ports import Ports
 from fgpipe.records import (
@@ -27,16 +29,18 @@ from fgpipe.records import (
     Manifest,
     Preprocessed,
     RecogniserSpec,
-    Resolved,
     Stored,
     TrainedModel,
     file_sha256,
 )
 from fgpipe.serving.predictor import Predictor
 from fgpipe.serving.seen import DATA_FILE
-from fgpipe.training.checkpoint import Progress, input_key
+from fgpipe.training.checkpoint import input_key
 from fgpipe.training.hardware import resolve
-from fgpipe.training.loop import EpochSpeed, Examples, Recipe, fit, infer
+from fgpipe.training.loop import Course, Fitted, fit
+from fgpipe.training.recipe import Examples, Recipe
+from fgpipe.training.speed import EpochSpeed
+from fgpipe.training.validation import infer
 
 MAX_GRAPH_ERROR = 1e-3
 """Largest difference of a probability between torch and the exported graph."""
@@ -79,22 +83,21 @@ def train(
     with ports.tracker.training(input_key=key, parameters={"train": parameters}) as run:
 
         def on_epoch(figures: EpochFigures, speed: EpochSpeed) -> None:
-            run.log_epoch(figures, seconds=speed.seconds, images_per_second=speed.images_per_second)
+            run.log_epoch(figures, speed=speed.measures())
 
-        progress = fit(
-            network,
-            examples,
-            recipe=_recipe(config),
+        course = Course(
+            examples=examples,
+            recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
+            criterion=create_criterion(label_smoothing=config.label_smoothing),
             augmentation=augmentation(config.augment),
             resolved=resolved,
-            checkpoint=checkpoint,
-            on_epoch=on_epoch,
         )
-        network.load_state_dict(progress.best_weights)
+        fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch)
+        network.load_state_dict(fitted.weights)
         network.to("cpu").float()
         payload = out / "payload"
         _write_weights(network, spec=spec, payload=payload)
-        _write_description(manifest, preprocess, progress=progress, table=table, payload=payload)
+        _write_description(manifest, preprocess, fitted=fitted, table=table, payload=payload)
         trained = TrainedModel(
             manifest_sha256=manifest.record.sha256(),
             preprocessed_sha256=preprocess.record.sha256(),
@@ -105,11 +108,13 @@ def train(
             resolved=resolved,
             initial_weights=origin,
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-            best_epoch=progress.best_epoch,
-            curves=progress.curves,
+            best_epoch=fitted.epochs[0],
+            averaged_epochs=fitted.epochs if config.averaging == "soup" else (),
+            n_batch_parts=fitted.n_parts,
+            curves=fitted.curves,
             weights_sha256=file_sha256(payload / "model.safetensors"),
             graph_sha256=file_sha256(payload / "model.onnx"),
-            graph_max_error=graph_error(network, examples, payload=payload, resolved=resolved),
+            graph_max_error=graph_error(network, examples, payload=payload),
         )
         run.finish(trained, payload)
     checkpoint.unlink()
@@ -121,28 +126,13 @@ def _specify(
     manifest: Manifest, preprocessed: Preprocessed, *, config: TrainConfig
 ) -> RecogniserSpec:
     scale = normalisation(config.backbone)
+    chosen = config.model_dump(include=set(RecogniserSpec.model_fields))
     return RecogniserSpec(
-        backbone=config.backbone,
-        head=config.head,
         n_classes=len(manifest.labels),
-        dropout=config.dropout,
         image_size_px=preprocessed.image_size_px,
         mean=scale.mean,
         std=scale.std,
-    )
-
-
-def _recipe(config: TrainConfig) -> Recipe:
-    return Recipe(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        backbone_rate=config.backbone_rate,
-        weight_decay=config.weight_decay,
-        warmup_fraction=config.warmup_fraction,
-        label_smoothing=config.label_smoothing,
-        patience=config.patience,
-        seed=config.seed,
+        **chosen,
     )
 
 
@@ -152,6 +142,7 @@ def _examples(table: pd.DataFrame, *, manifest: Manifest, payload: Path) -> Exam
     return Examples(
         pixels=np.load(payload / "images.npy", mmap_mode="r"),
         targets=table["target"].to_numpy(dtype=np.int64),
+        n_classes=len(manifest.labels),
         parents=np.array(parents, dtype=np.int64) if names else None,
         train=np.flatnonzero(table["split"] == "train"),
         validation=np.flatnonzero(table["split"] == "validation"),
@@ -179,7 +170,7 @@ def _write_description(
     manifest: Stored[Manifest],
     preprocess: Stored[Preprocessed],
     *,
-    progress: Progress,
+    fitted: Fitted,
     table: pd.DataFrame,
     payload: Path,
 ) -> None:
@@ -190,22 +181,19 @@ def _write_description(
     seen = table[table["split"].isin(["train", "validation"])]
     seen[["sha256", "group", "split"]].to_csv(payload / "seen.csv", index=False)
     table[["sha256", "label"]].to_csv(payload / DATA_FILE, index=False)
-    curves = pd.DataFrame([figures.model_dump() for figures in progress.curves])
+    curves = pd.DataFrame([figures.model_dump() for figures in fitted.curves])
     curves.to_csv(payload / "curves.csv", index=False)
 
 
-def graph_error(
-    network: Recogniser, examples: Examples, *, payload: Path, resolved: Resolved
-) -> float:
+def graph_error(network: Recogniser, examples: Examples, *, payload: Path) -> float:
     """Largest difference of a probability between torch and graph on validation, float32.
 
     Raises:
         ParityError: If it is above :data:`MAX_GRAPH_ERROR`.
     """
-    exact = resolved.model_copy(update={"device": "cpu", "precision": "fp32"})
     rows = examples.validation
     batches = plain_batches(examples.pixels, rows=rows, batch_size=64)
-    expected = softmax(infer(network, batches, resolved=exact))
+    expected = softmax(infer(network, batches, precision="fp32"))
     predictor = Predictor.load(payload, precision="f32")
     logits = [
         predictor.logits(images)

@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from fgpipe.records import EpochFigures, write_atomically
+from fgpipe.training.averaging import MovingAverage
+from fgpipe.training.steps import Stepper
 
 CODE = ("images", "nn", "stages/train.py", "training")
 """What of the package decides the weights."""
 
 CURVES = TypeAdapter(tuple[EpochFigures, ...])
+
+Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +34,26 @@ class Progress:
 
     curves: tuple[EpochFigures, ...]
     """One entry an epoch done."""
-    best_epoch: int
-    """The one with the lowest validation loss."""
-    best_weights: dict[str, Tensor]
-    """The network's state after it."""
+    kept: Mapping[int, Weights]
+    """The network's state after the epochs with the lowest validation loss."""
+
+    @property
+    def best_epoch(self) -> int:
+        """The one with the lowest validation loss; 0 before the first."""
+        best = min(self.curves, key=lambda figures: figures.validation_loss, default=None)
+        return 0 if best is None else best.epoch
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """All that the next epoch depends on, beside the data and the parameters."""
+
+    stepper: Stepper
+    """Network and optimiser."""
+    average: MovingAverage | None
+    """Of the network's weights, if any is kept."""
+    progress: Progress
+    """The epochs done."""
 
 
 def input_key(*, inputs: Mapping[str, str], parameters: Mapping[str, object]) -> str:
@@ -58,51 +77,68 @@ def _python_files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
-def save_checkpoint(
-    path: Path, *, network: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
-) -> None:
+def save_state(path: Path, state: State) -> None:
     """Write all that the next epoch depends on."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in progress.best_weights.items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    stepper, progress = state.stepper, state.progress
+    tensors = _under("network", stepper.network.state_dict())
+    for index, values in stepper.optimiser.state_dict()["state"].items():
+        tensors |= _under(f"optimiser.{index}", values)
+    if state.average is not None:
+        tensors |= _under("average", state.average.weights)
+    for epoch, weights in progress.kept.items():
+        tensors |= _under(f"kept.{epoch}", weights)
     metadata = {
         "curves": CURVES.dump_json(progress.curves).decode(),
-        "best_epoch": str(progress.best_epoch),
+        "n_parts": str(stepper.n_parts),
+        "scaler": json.dumps(stepper.scaler.state_dict()),
     }
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(path, save(contiguous, metadata=metadata))
+    # Safetensors refuses two names for one piece of memory.
+    unshared = {name: value.clone() for name, value in contiguous.items()}
+    write_atomically(path, save(unshared, metadata=metadata))
 
 
-def load_checkpoint(
-    path: Path, *, network: nn.Module, optimiser: torch.optim.Optimizer
-) -> Progress | None:
-    """Take a training up where ``path`` left it; None if there is nothing to take up."""
-    if not path.exists():
-        return None
+def restore_state(path: Path, state: State) -> bool:
+    """Take a training up where ``path`` left it; False if there is nothing to take up.
+
+    Args:
+        path: What :func:`save_state` wrote.
+        state: Changed in place.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError:
-        return None
-    network.load_state_dict(_below("network.", tensors))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below("optimiser.", tensors).items():
+    except (OSError, SafetensorError):
+        return False
+    stepper = state.stepper
+    stepper.network.load_state_dict(_below("network", tensors))
+    of_parameter: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below("optimiser", tensors).items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
-    return Progress(
-        curves=CURVES.validate_json(metadata["curves"]),
-        best_epoch=int(metadata["best_epoch"]),
-        best_weights=_below("best.", tensors),
-    )
+        of_parameter.setdefault(int(index), {})[key] = value
+    groups = stepper.optimiser.state_dict()["param_groups"]
+    stepper.optimiser.load_state_dict({"state": of_parameter, "param_groups": groups})
+    stepper.n_parts = int(metadata["n_parts"])
+    if stepper.scaler.is_enabled():
+        stepper.scaler.load_state_dict(json.loads(metadata["scaler"]))
+    if state.average is not None:
+        for name, value in _below("average", tensors).items():
+            state.average.weights[name].copy_(value)
+    kept: dict[int, Weights] = {}
+    for name, value in _below("kept", tensors).items():
+        epoch, key = name.split(".", 1)
+        kept.setdefault(int(epoch), {})[key] = value
+    state.progress = Progress(curves=CURVES.validate_json(metadata["curves"]), kept=kept)
+    return True
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
     return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
+        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
     }

@@ -1,293 +1,253 @@
-"""The training loop: epochs of steps, each step a function with a test.
+"""The training loop: the head alone, then epochs of steps, then the choice of weights.
 
 An epoch depends on the weights and optimiser state it starts from and on the seed and its
 number, on nothing else: a training that resumes at any epoch goes on exactly.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, UInt8
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from fgpipe.errors import PipelineError
-from fgpipe.images.batches import Pixels, Rows, plain_batches, seed_for, training_batches
+from fgpipe.images.batches import seed_for, steps_per_epoch, training_batches
 from fgpipe.images.transforms import Augmentation
-from fgpipe.metrics.accuracy import coarse_accuracy, macro_recall, top1
-from fgpipe.metrics.calibration import fit_temperature, log_loss, softmax
+from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import EpochFigures, Resolved
-from fgpipe.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fgpipe.training.averaging import MovingAverage, greedy_soup
+from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
+from fgpipe.training.features import map_images, train_head
+from fgpipe.training.optimisers import create_optimiser, set_rates
+from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
+from fgpipe.training.speed import EpochSpeed, Stopwatch
+from fgpipe.training.steps import Stepper, one_hot
+from fgpipe.training.validation import epoch_figures, served_loss, validation_logits
 
-Targets = Int64[np.ndarray, " images"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examples:
-    """What there is to learn from."""
-
-    pixels: Pixels
-    """All images, memory-mapped."""
-    targets: Targets
-    """The class of each."""
-    parents: Int64[np.ndarray, " classes"] | None
-    """The parent of each class, if the data name any."""
-    train: Rows
-    """Rows to train on."""
-    validation: Rows
-    """Rows that choose the epoch."""
+SOUP_SIZE = 5
+"""Epochs, the best on validation, that may come into a soup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How to learn; the fields are those of the ``train`` section."""
+class Course:
+    """What an epoch is made from, but for the state it starts from."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    backbone_rate: float
-    weight_decay: float
-    warmup_fraction: float
-    label_smoothing: float
-    patience: int
-    seed: int
+    examples: Examples
+    """Images, targets and which rows are for what."""
+    recipe: Recipe
+    """How to learn."""
+    criterion: Criterion
+    """What is minimised."""
+    augmentation: Augmentation
+    """Applied to every training image anew in each epoch."""
+    resolved: Resolved
+    """Device, precision and threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpochSpeed:
-    """How long an epoch took; for people, never for a record."""
+class Fitted:
+    """What a training came to."""
 
-    seconds: float
-    images_per_second: float
+    weights: Weights
+    """The network's state."""
+    epochs: tuple[int, ...]
+    """Those it is the mean of, the best first; a single one but for a soup."""
+    curves: tuple[EpochFigures, ...]
+    """One entry an epoch done."""
+    n_parts: int
+    """In how many parts batches were taken, for want of memory."""
 
 
 def fit(
     network: Recogniser,
-    examples: Examples,
+    course: Course,
     *,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    resolved: Resolved,
     checkpoint: Path,
     on_epoch: Callable[[EpochFigures, EpochSpeed], None],
-) -> Progress:
+) -> Fitted:
     """Train until the last epoch, or until validation loss stops falling.
 
     Args:
         network: Changed in place; left with the weights of the last epoch.
-        examples: Images, targets and which rows are for what.
-        recipe: How to learn.
-        augmentation: Applied to every training image anew in each epoch.
-        resolved: Device, precision and threads.
-        checkpoint: File to resume from and to write after every epoch.
+        course: What is learnt and how.
+        checkpoint: File to resume from and to write after every epoch. What else is needed
+            for a while lies beside it.
         on_epoch: Told the figures of each epoch, those before a resume included.
 
     Returns:
-        The curves, and the weights of the epoch with the lowest validation loss.
+        The curves, and the weights of the epoch with the lowest validation loss, or the
+        mean of several.
 
     Raises:
-        PipelineError: If the loss is not finite.
+        PipelineError: If the loss is not finite, or memory does not do for two images.
     """
-    torch.set_num_threads(resolved.threads)
-    network.to(resolved.device).to(memory_format=torch.channels_last)
-    optimiser = create_optimiser(network, recipe=recipe)
-    progress = load_checkpoint(checkpoint, network=network, optimiser=optimiser) or Progress(
-        curves=(), best_epoch=0, best_weights={}
-    )
-    for figures in progress.curves:
-        on_epoch(figures, EpochSpeed(seconds=0.0, images_per_second=0.0))
-    while not is_over(progress, recipe=recipe):
-        start = time.perf_counter()
-        progress = _next_epoch(
-            network,
-            examples,
-            optimiser=optimiser,
-            progress=progress,
-            recipe=recipe,
-            augmentation=augmentation,
-            resolved=resolved,
+    torch.set_num_threads(course.resolved.threads)
+    network.to(course.resolved.device).to(memory_format=torch.channels_last)
+    state = _start(network, course, folder=checkpoint.parent)
+    if restore_state(checkpoint, state):
+        for figures in state.progress.curves:
+            on_epoch(figures, EpochSpeed.unknown())
+    elif course.recipe.head_epochs:
+        warm_up(state, course, folder=checkpoint.parent)
+        save_state(checkpoint, state)
+    while not is_over(state.progress, recipe=course.recipe):
+        speed = next_epoch(state, course)
+        save_state(checkpoint, state)
+        figures = state.progress.curves[-1]
+        tqdm.write(
+            f"epoch {figures.epoch}/{course.recipe.epochs}: loss {figures.train_loss:.3f}, "
+            f"on validation {figures.validation_loss:.3f}, top-1 {figures.validation_top1:.3f}; "
+            f"{speed}"
         )
-        save_checkpoint(checkpoint, network=network, optimiser=optimiser, progress=progress)
-        seconds = time.perf_counter() - start
-        speed = EpochSpeed(seconds=seconds, images_per_second=len(examples.train) / seconds)
-        on_epoch(progress.curves[-1], speed)
-    return progress
+        on_epoch(figures, speed)
+    return chosen(state, course)
 
 
 def is_over(progress: Progress, *, recipe: Recipe) -> bool:
-    """Whether all epochs are done, or ``patience`` of them brought nothing."""
+    """Whether all epochs are done, or ``patience`` of them brought nothing.
+
+    Epochs at a low size are not held against those to come at the full one.
+    """
     done = len(progress.curves)
-    return done >= recipe.epochs or done - progress.best_epoch >= recipe.patience
+    if done >= recipe.epochs:
+        return True
+    return done - progress.best_epoch >= recipe.patience and recipe.size_px(done + 1) is None
 
 
-def _next_epoch(
-    network: Recogniser,
-    examples: Examples,
-    *,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    resolved: Resolved,
-) -> Progress:
-    epoch = len(progress.curves) + 1
+def _start(network: Recogniser, course: Course, *, folder: Path) -> State:
+    recipe = course.recipe
+    optimiser = create_optimiser(
+        network,
+        name=recipe.optimiser,
+        learning_rate=recipe.learning_rate,
+        backbone_rate=recipe.backbone_rate,
+        layer_decay=recipe.layer_decay,
+        weight_decay=recipe.weight_decay,
+    )
+    return State(
+        stepper=Stepper(
+            network=network,
+            optimiser=optimiser,
+            criterion=course.criterion,
+            precision=course.resolved.precision,
+            clip_norm=recipe.clip_norm,
+            keep_in=folder,
+        ),
+        average=MovingAverage(network, decay=recipe.ema_decay)
+        if recipe.averaging == "ema"
+        else None,
+        progress=Progress(curves=(), kept={}),
+    )
+
+
+def warm_up(state: State, course: Course, *, folder: Path) -> None:
+    """Train the head alone, on feature maps kept in ``folder`` for as long as it takes."""
+    file = folder / "features.f16"
+    folder.mkdir(parents=True, exist_ok=True)
+    network, precision = state.stepper.network, course.resolved.precision
+    features = map_images(
+        network, course.examples, precision=precision, seed=course.recipe.seed, file=file
+    )
+    train_head(
+        network,
+        features,
+        recipe=course.recipe,
+        criterion=course.criterion,
+        precision=precision,
+        n_classes=course.examples.n_classes,
+    )
+    file.unlink()
+    if state.average is not None:
+        state.average.restart(network)
+
+
+def next_epoch(state: State, course: Course) -> EpochSpeed:
+    """Train one epoch more, validate it, and keep its weights if it is among the best."""
+    stepper, recipe, examples = state.stepper, course.recipe, course.examples
+    epoch = len(state.progress.curves) + 1
     torch.manual_seed(seed_for(recipe.seed, epoch))
+    n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size)
     batches = training_batches(
         examples.pixels,
         rows=examples.train,
         batch_size=recipe.batch_size,
-        augmentation=augmentation,
+        augmentation=course.augmentation,
         seed=recipe.seed,
         epoch=epoch,
+        size_px=recipe.size_px(epoch),
     )
-    n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size)
-    network.train()
+    stepper.network.train()
     losses = []
-    bar = tqdm(
-        batches,
-        total=n_steps,
-        desc=f"train epoch {epoch}/{recipe.epochs}",
-        unit="step",
-        disable=None,
-    )
+    stopwatch = Stopwatch()
+    name = f"train epoch {epoch}/{recipe.epochs}"
+    bar = tqdm(stopwatch.waiting_for(batches), total=n_steps, desc=name, unit="step", disable=None)
     for number, (images, rows) in enumerate(bar):
+        step = (epoch - 1) * n_steps + number
         factor = rate_factor(
-            (epoch - 1) * n_steps + number,
-            n_steps=recipe.epochs * n_steps,
-            warmup_fraction=recipe.warmup_fraction,
+            step, n_steps=recipe.epochs * n_steps, warmup_fraction=recipe.warmup_fraction
         )
-        loss = train_step(
-            network,
-            optimiser,
-            images=torch.from_numpy(images).to(resolved.device),
-            targets=torch.from_numpy(examples.targets[rows]).to(resolved.device),
-            rate_factor=factor,
-            label_smoothing=recipe.label_smoothing,
-            precision=resolved.precision,
+        set_rates(stepper.optimiser, factor)
+        targets = torch.from_numpy(examples.targets[rows])
+        n_parts = stepper.n_parts
+        loss = stepper.step(
+            torch.from_numpy(images).to(stepper.device),
+            one_hot(targets, n_classes=examples.n_classes).to(stepper.device),
         )
+        if stepper.n_parts > n_parts:
+            tqdm.write(f"out of memory: batches are taken in {stepper.n_parts} parts")
+        if state.average is not None:
+            state.average.update(stepper.network, step=step)
         losses.append(loss)
         bar.set_postfix(loss=f"{loss:.3f}")
-    figures = _figures(
-        network,
-        examples,
-        epoch=epoch,
-        learning_rate=optimiser.param_groups[-1]["lr"],
-        train_loss=float(np.mean(losses)),
-        resolved=resolved,
+    _validate(state, course, train_loss=float(np.mean(losses)))
+    return stopwatch.speed(len(examples.train))
+
+
+def _validate(state: State, course: Course, *, train_loss: float) -> None:
+    stepper, progress = state.stepper, state.progress
+    weights = state.average.weights if state.average is not None else None
+    logits = validation_logits(
+        stepper.network, course.examples, precision=course.resolved.precision, weights=weights
+    )
+    figures = epoch_figures(
+        logits,
+        course.examples,
+        epoch=len(progress.curves) + 1,
+        learning_rate=stepper.optimiser.param_groups[-1]["lr"],
+        train_loss=train_loss,
     )
     curves = (*progress.curves, figures)
-    best = min(curves, key=lambda entry: entry.validation_loss)
-    if best is not figures:
-        return Progress(
-            curves=curves, best_epoch=progress.best_epoch, best_weights=progress.best_weights
-        )
-    weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-    return Progress(curves=curves, best_epoch=epoch, best_weights=weights)
+    n_kept = SOUP_SIZE if course.recipe.averaging == "soup" else 1
+    best = sorted(curves, key=lambda entry: (entry.validation_loss, entry.epoch))[:n_kept]
+    kept = {each.epoch: progress.kept[each.epoch] for each in best if each is not figures}
+    if figures in best:
+        source = stepper.network.state_dict() if weights is None else weights
+        kept[figures.epoch] = {name: value.detach().cpu().clone() for name, value in source.items()}
+    state.progress = Progress(curves=curves, kept=kept)
 
 
-def steps_per_epoch(n_images: int, *, batch_size: int) -> int:
-    """Batches of an epoch; a last one of a single image is left out."""
-    whole, rest = divmod(n_images, batch_size)
-    return max(1, whole + (rest > 1))
+def chosen(state: State, course: Course) -> Fitted:
+    """The best epoch's weights, or the mean of as many as make validation better."""
+    curves, kept = state.progress.curves, state.progress.kept
+    epochs = sorted(kept, key=lambda epoch: (curves[epoch - 1].validation_loss, epoch))
+    if course.recipe.averaging == "soup":
 
+        def loss(weights: Weights) -> float:
+            logits = validation_logits(
+                state.stepper.network,
+                course.examples,
+                precision=course.resolved.precision,
+                weights={name: value.to(state.stepper.device) for name, value in weights.items()},
+            )
+            return served_loss(logits, course.examples)
 
-def create_optimiser(network: Recogniser, *, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over what is not frozen; biases and norms are not decayed.
-
-    A backbone whose rate is 0 is frozen here. The peak rate of each group is kept beside
-    its current one; the head's come last.
-    """
-    groups: list[dict[str, object]] = []
-    for part, factor in ((network.backbone, recipe.backbone_rate), (network.head, 1.0)):
-        if factor == 0:
-            part.requires_grad_(requires_grad=False)
-            continue
-        parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
-        rate = recipe.learning_rate * factor
-        groups += [
-            {
-                "params": [p for p in parameters if (p.ndim > 1) is decayed],
-                "weight_decay": recipe.weight_decay if decayed else 0.0,
-                "lr": rate,
-                "peak_rate": rate,
-            }
-            for decayed in (True, False)
-        ]
-    return torch.optim.AdamW(groups)
-
-
-def train_step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    *,
-    images: UInt8[Tensor, "batch height width 3"],
-    targets: Int64[Tensor, " batch"],
-    rate_factor: float,
-    label_smoothing: float,
-    precision: str,
-) -> float:
-    """One update of the weights; gives the loss before it.
-
-    Raises:
-        PipelineError: If the loss is not finite; the weights are then unchanged.
-    """
-    for group in optimiser.param_groups:
-        group["lr"] = group["peak_rate"] * rate_factor
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits, _ = network(images)
-    loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
-    value = loss.item()
-    if not np.isfinite(value):
-        raise PipelineError(
-            f"the loss is {value}; a lower train.learning_rate or `precision: fp32` may help"
-        )
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return value
-
-
-def infer(
-    network: nn.Module, batches: Iterator[tuple[np.ndarray, np.ndarray]], *, resolved: Resolved
-) -> Float64[np.ndarray, "images classes"]:
-    """Logits of every batch's images, the network set to evaluation."""
-    network.eval()
-    device = resolved.device
-    half = torch.autocast(device, torch.bfloat16, enabled=resolved.precision == "bf16")
-    with torch.inference_mode(), half:
-        outputs = [network(torch.from_numpy(images).to(device))[0] for images, _ in batches]
-    return torch.cat(outputs).double().cpu().numpy()
-
-
-def _figures(
-    network: Recogniser,
-    examples: Examples,
-    *,
-    epoch: int,
-    learning_rate: float,
-    train_loss: float,
-    resolved: Resolved,
-) -> EpochFigures:
-    batches = plain_batches(examples.pixels, rows=examples.validation, batch_size=64)
-    logits = infer(network, batches, resolved=resolved)
-    targets = examples.targets[examples.validation]
-    # As it would be served: an epoch is not worse for being surer than it may be.
-    probabilities = softmax(logits, temperature=fit_temperature(logits, targets))
-    predictions = probabilities.argmax(axis=1)
-    return EpochFigures(
-        epoch=epoch,
-        learning_rate=learning_rate,
-        train_loss=train_loss,
-        validation_loss=log_loss(probabilities, targets),
-        validation_top1=top1(predictions, targets),
-        validation_macro_recall=macro_recall(predictions, targets),
-        validation_coarse_accuracy=None
-        if examples.parents is None
-        else coarse_accuracy(probabilities, targets, parents=examples.parents),
+        weights, positions = greedy_soup([kept[epoch] for epoch in epochs], loss=loss)
+        epochs = [epochs[position] for position in positions]
+    else:
+        weights, epochs = dict(kept[epochs[0]]), epochs[:1]
+    return Fitted(
+        weights=weights, epochs=tuple(epochs), curves=curves, n_parts=state.stepper.n_parts
     )

@@ -21,7 +21,7 @@ class FakeTrainingRun:
     on_epoch: Callable[[EpochFigures], None] | None = None
     """Called after an epoch, for a test to break a training off."""
 
-    def log_epoch(self, figures: EpochFigures, *, seconds: float, images_per_second: float) -> None:
+    def log_epoch(self, figures: EpochFigures, *, speed: Mapping[str, float]) -> None:
         self.epochs.setdefault(figures.epoch, figures)
         if self.on_epoch is not None:
             self.on_epoch(figures)

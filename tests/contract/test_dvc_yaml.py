@@ -77,7 +77,7 @@ def test_outs_are_the_record_and_folders_and_all_are_cached_but_the_gates(
     ("module", "reached"),
     [
         ("train", "fgpipe/training/loop.py"),
-        ("train", "fgpipe/nn/heads.py"),
+        ("train", "fgpipe/nn/heads/linear.py"),
         ("package", "fgpipe/serving/model_card.md.j2"),
     ],
 )

@@ -55,7 +55,7 @@ USES = {
         from fgpipe.adapters.mlflow_tracker import MlflowTracker
         from tests.support.tiny_project import epoch
         with MlflowTracker(Path()).training(input_key="a", parameters={"a": 1}) as run:
-            run.log_epoch(epoch(1), seconds=1.0, images_per_second=1.0)
+            run.log_epoch(epoch(1), speed={"epoch_s": 1.0})
         assert MlflowRegistry(Path()).champion() is None
     """,
     "openvino": """

@@ -66,7 +66,7 @@ def runs(root: Path, tag: str, value: str) -> list[Any]:
 
 
 def log(run: Any, number: int) -> None:
-    run.log_epoch(epoch(number), seconds=2.0, images_per_second=50.0)
+    run.log_epoch(epoch(number), speed={"epoch_s": 2.0, "images_per_s": 50.0})
 
 
 def test_a_run_has_parameters_curves_data_code_and_what_it_made(

@@ -66,7 +66,7 @@ def test_an_interrupted_training_is_taken_up_again_and_epochs_are_logged_once() 
 
     for _ in range(2):
         with tracker.training(input_key="key", parameters={"a": 1}) as run:
-            run.log_epoch(FIGURES, seconds=1, images_per_second=1)
+            run.log_epoch(FIGURES, speed={})
     with tracker.training(input_key="other", parameters={}):
         pass
 

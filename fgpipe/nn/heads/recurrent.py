@@ -1,36 +1,13 @@
-"""Heads: from a feature map to logits, by way of an embedding.
-
-Every head takes ``(batch, channels, rows, columns)`` and gives logits and embedding; one
-class a method, registered in :data:`HEADS`.
-"""
-
-from typing import Literal
+"""``gru``: a recurrent network over the spatial grid."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgpipe.errors import ConfigError
-
-FeatureMap = Float[Tensor, "batch channels rows columns"]
-Output = tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch features"]]
+from fgpipe.nn.heads.contract import FeatureMap, Head, HeadOutput, undecided
 
 
-class LinearHead(nn.Module):
-    """A linear classifier on the feature map's mean over space."""
-
-    def __init__(self, *, n_channels: int, n_classes: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = _classifier(n_channels, n_classes)
-
-    def forward(self, features: FeatureMap) -> Output:
-        """Logits, and the pooled features as embedding."""
-        embedding = features.mean(dim=(2, 3))
-        return self.classifier(self.dropout(embedding)), embedding
-
-
-class GruHead(nn.Module):
+class GruHead(Head):
     """A bidirectional GRU over the spatial grid, read out by attention, beside the mean.
 
     The grid is read row by row as a sequence. What a mean throws away, where a part is and
@@ -54,10 +31,10 @@ class GruHead(nn.Module):
         self.gru = nn.GRU(width, self.hidden, batch_first=True, bidirectional=True)
         self.attend = nn.Linear(width, 1)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = _classifier(n_channels + width, n_classes)
+        self.classifier = undecided(n_channels + width, n_classes)
 
-    def forward(self, features: FeatureMap) -> Output:
-        """Logits, and the mean features beside the attended states as embedding."""
+    def forward(self, features: FeatureMap) -> HeadOutput:
+        """Logits, the mean features beside the attended states as embedding, attention."""
         _, _, rows, columns = features.shape
         sequence = self.norm(self.project(features.flatten(2).transpose(1, 2)))
         code = grid_code(rows, columns, width=sequence.shape[-1])
@@ -65,7 +42,8 @@ class GruHead(nn.Module):
         attention = torch.softmax(self.attend(states), dim=1)
         attended = (attention * states).sum(dim=1)
         embedding = torch.cat([features.mean(dim=(2, 3)), attended.to(features.dtype)], dim=1)
-        return self.classifier(self.dropout(embedding)), embedding
+        looked = attention.float().reshape(-1, rows, columns)
+        return HeadOutput(self.classifier(self.dropout(embedding)), embedding, looked)
 
 
 def grid_code(rows: int, columns: int, *, width: int) -> Float[Tensor, "cells {width}"]:
@@ -87,27 +65,3 @@ def grid_code(rows: int, columns: int, *, width: int) -> Float[Tensor, "cells {w
     )
     angles = [axis.reshape(-1, 1) * frequencies for axis in (row, column)]
     return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
-
-
-def _classifier(n_features: int, n_classes: int) -> nn.Linear:
-    """A linear layer that starts undecided: equal logits for every image."""
-    layer = nn.Linear(n_features, n_classes)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-HEADS: dict[str, type[LinearHead] | type[GruHead]] = {"linear": LinearHead, "gru": GruHead}
-
-
-def create_head(
-    name: Literal["linear", "gru"], *, n_channels: int, n_classes: int, dropout: float
-) -> LinearHead | GruHead:
-    """The head of that name.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    if name not in HEADS:
-        raise ConfigError(f"train.head: {name!r} is none of {', '.join(HEADS)}")
-    return HEADS[name](n_channels=n_channels, n_classes=n_classes, dropout=dropout)

@@ -1,0 +1,130 @@
+"""One update of the weights, in as many parts as memory needs."""
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fgpipe.errors import PipelineError
+from fgpipe.nn.losses import Criterion
+from fgpipe.nn.recogniser import Recogniser
+from fgpipe.records import write_atomically
+
+Images = UInt8[Tensor, "batch height width 3"]
+Targets = Float[Tensor, "batch classes"]
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions that autocast computes in."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Stepper:
+    """Updates a network from batches."""
+
+    network: Recogniser
+    optimiser: torch.optim.Optimizer
+    criterion: Criterion
+    precision: str
+    """``fp32``, ``bf16`` or ``fp16``."""
+    clip_norm: float
+    """Longest gradient over all weights; 0 for any."""
+    keep_in: Path
+    """Folder for a batch whose loss is not finite."""
+    n_parts: int = 1
+    """Parts that a batch is taken in, their gradients summed: twice as many each time that
+    memory runs out."""
+    scaler: torch.amp.GradScaler = field(init=False)
+    """Keeps small gradients from becoming 0 under ``fp16``."""
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16")
+
+    @property
+    def device(self) -> torch.device:
+        """The network's."""
+        return next(self.network.parameters()).device
+
+    def step(self, images: Images, targets: Targets) -> float:
+        """Update the weights once; the batch's mean loss before it.
+
+        Batch norm sees one part at a time: with more parts its statistics are of fewer
+        images.
+
+        Raises:
+            PipelineError: If the loss is not finite, the weights then being unchanged and
+                the batch kept; or if memory does not do for two images.
+        """
+        while True:
+            try:
+                return self._step(images, targets)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            self.optimiser.zero_grad()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(images) < 4 * self.n_parts:
+                raise PipelineError(
+                    f"memory does not do for {len(images) // self.n_parts} images a step "
+                    f"({reason}); a lower preprocess.image_size_px or a smaller train.backbone "
+                    "takes less"
+                )
+            self.n_parts *= 2
+
+    def _step(self, images: Images, targets: Targets) -> float:
+        self.optimiser.zero_grad()
+        total = 0.0
+        size = -(-len(images) // self.n_parts)
+        for part, of_part in zip(
+            torch.split(images, size), torch.split(targets, size), strict=True
+        ):
+            with half_precision(self.device, self.precision):
+                loss = self.network.loss(part, of_part, criterion=self.criterion)
+            value = loss.item()
+            if not np.isfinite(value):
+                self.optimiser.zero_grad()
+                self._refuse(value, images=images, targets=targets)
+            share = len(part) / len(images)
+            self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+            total += value * share
+        if self.clip_norm:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return total
+
+    def _refuse(self, value: float, *, images: Images, targets: Targets) -> None:
+        kept = self.keep_in / "batch_not_finite.safetensors"
+        content = {"images": images.cpu().contiguous(), "targets": targets.cpu().contiguous()}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, save(content))
+        raise PipelineError(
+            f"the loss is {value}; the batch is kept as {kept}. A lower train.learning_rate, "
+            "train.clip_norm: 1 or train.precision: fp32 may help"
+        )
+
+
+def half_precision(
+    device: torch.device, precision: str
+) -> contextlib.AbstractContextManager[object]:
+    """Autocast on a device to a precision; nothing for ``fp32``."""
+    return torch.autocast(
+        device.type, HALF.get(precision, torch.bfloat16), enabled=precision in HALF
+    )
+
+
+def one_hot(targets: Tensor, *, n_classes: int) -> Targets:
+    """Targets as rows of probabilities."""
+    return nn.functional.one_hot(targets, n_classes).float()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """On a GPU it has a class of its own; the CPU's allocator says it in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

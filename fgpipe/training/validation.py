@@ -1,0 +1,92 @@
+"""What a network makes of images, and how good an epoch was on validation."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fgpipe.images.batches import plain_batches
+from fgpipe.metrics.accuracy import coarse_accuracy, macro_recall, top1
+from fgpipe.metrics.calibration import fit_temperature, log_loss, softmax
+from fgpipe.records import EpochFigures
+from fgpipe.training.recipe import Examples
+from fgpipe.training.steps import half_precision
+
+IMAGES_AT_ONCE = 64
+"""That pass the network together."""
+
+
+def infer(
+    network: nn.Module,
+    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    *,
+    precision: str,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Float64[np.ndarray, "images classes"]:
+    """Logits of every batch's images, the network set to evaluation.
+
+    Args:
+        network: Gives outputs whose first are logits.
+        batches: uint8 images, and their rows.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        weights: Of the network; None for its own.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    state = dict(weights or {})
+    with torch.inference_mode(), half_precision(device, precision):
+        outputs = [
+            functional_call(network, state, (torch.from_numpy(images).to(device),))[0]
+            for images, _ in batches
+        ]
+    return torch.cat(outputs).double().cpu().numpy()
+
+
+def validation_logits(
+    network: nn.Module,
+    examples: Examples,
+    *,
+    precision: str,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Float64[np.ndarray, "images classes"]:
+    """Logits of the validation images; arguments as for :func:`infer`."""
+    batches = plain_batches(examples.pixels, rows=examples.validation, batch_size=IMAGES_AT_ONCE)
+    return infer(network, batches, precision=precision, weights=weights)
+
+
+def served_loss(logits: Float64[np.ndarray, "images classes"], examples: Examples) -> float:
+    """Validation's cross-entropy at the temperature that suits it best, as it would be served.
+
+    An epoch is not worse for being surer than it may be.
+    """
+    targets = examples.targets[examples.validation]
+    probabilities = softmax(logits, temperature=fit_temperature(logits, targets))
+    return log_loss(probabilities, targets)
+
+
+def epoch_figures(
+    logits: Float64[np.ndarray, "images classes"],
+    examples: Examples,
+    *,
+    epoch: int,
+    learning_rate: float,
+    train_loss: float,
+) -> EpochFigures:
+    """One row of the curves."""
+    targets = examples.targets[examples.validation]
+    probabilities = softmax(logits, temperature=fit_temperature(logits, targets))
+    predictions = probabilities.argmax(axis=1)
+    return EpochFigures(
+        epoch=epoch,
+        learning_rate=learning_rate,
+        train_loss=train_loss,
+        validation_loss=served_loss(logits, examples),
+        validation_top1=top1(predictions, targets),
+        validation_macro_recall=macro_recall(predictions, targets),
+        validation_coarse_accuracy=None
+        if examples.parents is None
+        else coarse_accuracy(probabilities, targets, parents=examples.parents),
+    )
