@@ -1,0 +1,196 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fgpipe.errors import PipelineError
+from fgpipe.nn.losses import create_criterion
+from fgpipe.nn.recogniser import Recogniser
+from fgpipe.training.optimisers import create_optimiser
+from fgpipe.training.recipe import Examples
+from fgpipe.training.steps import Stepper, one_hot
+from tests.support.learning import RECIPE, forty_images, network
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    return forty_images()
+
+
+def stepper(
+    model: Recogniser, *, backbone_rate: float = 0.5, clip_norm: float = 0.0, keep_in: Path = Path()
+) -> Stepper:
+    model.train()
+    optimiser = create_optimiser(
+        model,
+        name="adamw",
+        learning_rate=RECIPE.learning_rate,
+        backbone_rate=backbone_rate,
+        layer_decay=1.0,
+        weight_decay=0.01,
+    )
+    return Stepper(
+        network=model,
+        optimiser=optimiser,
+        criterion=create_criterion(label_smoothing=0.0),
+        precision="fp32",
+        clip_norm=clip_norm,
+        keep_in=keep_in,
+    )
+
+
+def step(doing: Stepper, examples: Examples) -> float:
+    return doing.step(
+        torch.from_numpy(examples.pixels[:16]),
+        one_hot(torch.from_numpy(examples.targets[:16]), n_classes=4),
+    )
+
+
+def gradients(model: Recogniser) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_one_step_lowers_the_loss_on_its_batch(examples: Examples) -> None:
+    doing = stepper(network(dropout=0.0))
+
+    before = step(doing, examples)
+    after = step(doing, examples)
+
+    assert after < before
+
+
+def test_every_parameter_moves_and_once_a_step(examples: Examples) -> None:
+    model = network(dropout=0.0)
+    torch.nn.init.normal_(model.head.classifier.weight)
+    doing = stepper(model)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    for _ in range(2):  # timm starts the last norm of a block at zero: nothing passes at first
+        step(doing, examples)
+
+    moved = {name: not torch.equal(v, before[name]) for name, v in model.named_parameters()}
+    assert all(moved.values()), moved
+    assert {float(state["step"]) for state in doing.optimiser.state.values()} == {2.0}
+
+
+def test_a_frozen_backbone_keeps_weights_and_statistics(examples: Examples) -> None:
+    model = network()
+    doing = stepper(model, backbone_rate=0.0)
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    model.train()
+
+    step(doing, examples)
+
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert model.head.classifier.weight.abs().sum() > 0
+
+
+def test_frozen_stages_keep_weights_and_statistics_and_the_others_learn(
+    examples: Examples,
+) -> None:
+    model = network()
+    torch.nn.init.normal_(model.head.classifier.weight)
+    model.backbone.freeze(2)
+    doing = stepper(model)
+    before = {name: value.clone() for name, value in model.backbone.network.state_dict().items()}
+
+    for _ in range(2):
+        step(doing, examples)
+
+    changed = {
+        name
+        for name, value in model.backbone.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert not any(name.startswith(("conv1.", "bn1.", "layer1.")) for name in changed)
+    for stage in ("layer2", "layer3", "layer4"):
+        assert any(name.startswith(stage) and "running_mean" in name for name in changed)
+        assert any(name.startswith(stage) and "conv1.weight" in name for name in changed)
+
+
+def test_a_loss_that_is_not_finite_stops_changes_no_weight_and_keeps_the_batch(
+    examples: Examples, tmp_path: Path
+) -> None:
+    model = network()
+    torch.nn.init.constant_(model.head.classifier.bias, torch.inf)
+    doing = stepper(model, keep_in=tmp_path)
+    before = model.head.classifier.weight.detach().clone()
+
+    with pytest.raises(PipelineError, match=r"the loss is nan.*batch_not_finite.*learning_rate"):
+        step(doing, examples)
+
+    assert torch.equal(model.head.classifier.weight, before)
+    kept = load_file(tmp_path / "batch_not_finite.safetensors")
+    assert torch.equal(kept["images"], torch.from_numpy(examples.pixels[:16]))
+    assert kept["targets"].argmax(dim=1).tolist() == examples.targets[:16].tolist()
+
+
+def test_a_gradient_longer_than_the_limit_is_shortened_to_it(examples: Examples) -> None:
+    free, clipped = network(dropout=0.0), network(dropout=0.0)
+
+    step(stepper(free), examples)
+    step(stepper(clipped, clip_norm=0.01), examples)
+
+    assert gradients(free).norm() > 0.1
+    assert gradients(clipped).norm() == pytest.approx(0.01, rel=1e-3)
+    direction = torch.cosine_similarity(gradients(free), gradients(clipped), dim=0)
+    assert direction == pytest.approx(1.0, abs=1e-5)
+
+
+def test_parts_of_a_batch_leave_the_gradient_of_the_whole(examples: Examples) -> None:
+    whole, parted = network(dropout=0.0), network(dropout=0.0)
+    one, three = stepper(whole), stepper(parted)
+    three.n_parts = 3  # 6, 6 and 4 images
+    for model in (whole, parted):
+        torch.nn.init.normal_(
+            model.head.classifier.weight, generator=torch.Generator().manual_seed(0)
+        )
+        model.eval()  # batch statistics are those of a part
+
+    losses = step(one, examples), step(three, examples)
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(gradients(whole), gradients(parted), rtol=1e-4, atol=1e-6)
+
+
+def running_out_above(n_images: int, model: Recogniser) -> None:
+    """Have the network's loss fail as the CPU's allocator does, for more images than these."""
+    original = model.loss
+
+    def loss(images: torch.Tensor, targets: torch.Tensor, **how: object) -> torch.Tensor:
+        if len(images) > n_images:
+            torch.empty(2**60)  # nobody has an exabyte
+        return original(images, targets, **how)
+
+    model.loss = loss
+
+
+def test_a_batch_that_memory_does_not_do_for_is_taken_in_parts(examples: Examples) -> None:
+    model = network(dropout=0.0)
+    running_out_above(5, model)
+    doing = stepper(model)
+
+    before = step(doing, examples)
+    after = step(doing, examples)
+
+    assert doing.n_parts == 4
+    assert after < before
+
+
+def test_a_machine_without_memory_for_two_images_is_told_what_takes_less(
+    examples: Examples,
+) -> None:
+    model = network()
+    running_out_above(1, model)
+
+    with pytest.raises(PipelineError, match=r"memory does not do for 2 images.*image_size_px"):
+        step(stepper(model), examples)
+
+
+def test_another_error_is_not_taken_for_a_want_of_memory(examples: Examples) -> None:
+    doing = stepper(network())
+
+    with pytest.raises(RuntimeError, match="target"):
+        doing.step(torch.from_numpy(examples.pixels[:16]), torch.zeros(16, 5))
