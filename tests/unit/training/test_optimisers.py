@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -58,7 +60,7 @@ def test_each_layer_learns_slower_than_the_one_above_it_by_the_decay() -> None:
 
     rates = [rate_of(made, layer[0]) for layer in layers]
     assert rates[-1] == pytest.approx(2.5e-3)
-    assert [upper / lower for lower, upper in zip(rates, rates[1:], strict=False)] == (
+    assert [upper / lower for lower, upper in pairwise(rates)] == (
         pytest.approx([2.0] * (len(layers) - 1))
     )
     assert rate_of(made, model.backbone.network.conv1[0].weight) == rates[0]
