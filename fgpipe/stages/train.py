@@ -6,7 +6,8 @@ and calibration splits are not looked at: the epoch is chosen on validation.
 
 import hashlib
 import json
-from dataclasses import fields
+import shutil
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -63,14 +64,9 @@ def train(
         PipelineError: If the loss is not finite, or the graph does not do what torch does.
     """
     table = read_table(manifest.payload)
-    resolved = resolve(device=config.device, precision=config.precision, threads=config.threads)
-    spec = _specify(manifest.record, preprocess.record, config=config)
-    network = build(spec, seed=config.seed)
-    origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
-    network.backbone.freeze(config.frozen_stages)
-    examples = _examples(table, manifest=manifest.record, payload=preprocess.payload)
-
-    parameters = config.model_dump() | {"resolved": resolved.model_dump()}
+    start = prepare(table, manifest=manifest.record, preprocess=preprocess, config=config)
+    network, course = start.network, start.course
+    parameters = config.model_dump() | {"resolved": course.resolved.model_dump()}
     key = input_key(
         inputs={
             "manifest": manifest.record.sha256(),
@@ -85,28 +81,21 @@ def train(
         def on_epoch(figures: EpochFigures, speed: EpochSpeed) -> None:
             run.log_epoch(figures, speed=speed.measures())
 
-        course = Course(
-            examples=examples,
-            recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
-            criterion=create_criterion(label_smoothing=config.label_smoothing),
-            augmentation=augmentation(config.augment),
-            resolved=resolved,
-        )
         fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch)
         network.load_state_dict(fitted.weights)
         network.to("cpu").float()
         payload = out / "payload"
-        _write_weights(network, spec=spec, payload=payload)
+        _write_weights(network, spec=start.spec, payload=payload)
         _write_description(manifest, preprocess, fitted=fitted, table=table, payload=payload)
         trained = TrainedModel(
             manifest_sha256=manifest.record.sha256(),
             preprocessed_sha256=preprocess.record.sha256(),
             protocol=manifest.record.protocol,
-            recogniser=spec,
+            recogniser=start.spec,
             labels=manifest.record.label_names,
             parents=manifest.record.parents,
-            resolved=resolved,
-            initial_weights=origin,
+            resolved=course.resolved,
+            initial_weights=start.origin,
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
             best_epoch=fitted.epochs[0],
             averaged_epochs=fitted.epochs if config.averaging == "soup" else (),
@@ -114,12 +103,52 @@ def train(
             curves=fitted.curves,
             weights_sha256=file_sha256(payload / "model.safetensors"),
             graph_sha256=file_sha256(payload / "model.onnx"),
-            graph_max_error=graph_error(network, examples, payload=payload),
+            graph_max_error=graph_error(network, course.examples, payload=payload),
         )
         run.finish(trained, payload)
-    checkpoint.unlink()
-    checkpoint.parent.rmdir()
+    shutil.rmtree(checkpoint.parent)
     return trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a training begins with."""
+
+    spec: RecogniserSpec
+    """What the network is."""
+    network: Recogniser
+    """With its first weights."""
+    origin: str
+    """Where those of the backbone came from."""
+    course: Course
+    """What is learnt and how."""
+
+
+def prepare(
+    table: pd.DataFrame,
+    *,
+    manifest: Manifest,
+    preprocess: Stored[Preprocessed],
+    config: TrainConfig,
+) -> Start:
+    """Network and course of a training, before its first step.
+
+    Raises:
+        ConfigError: If backbone, weights or device are not to be had.
+    """
+    resolved = resolve(device=config.device, precision=config.precision, threads=config.threads)
+    spec = _specify(manifest, preprocess.record, config=config)
+    network = build(spec, seed=config.seed)
+    origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
+    network.backbone.freeze(config.frozen_stages)
+    course = Course(
+        examples=_examples(table, manifest=manifest, payload=preprocess.payload),
+        recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
+        criterion=create_criterion(label_smoothing=config.label_smoothing),
+        augmentation=augmentation(config.augment),
+        resolved=resolved,
+    )
+    return Start(spec=spec, network=network, origin=origin, course=course)
 
 
 def _specify(
