@@ -86,7 +86,7 @@ def fit(
     """
     torch.set_num_threads(course.resolved.threads)
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
-    state = _start(network, course, folder=checkpoint.parent)
+    state = start(network, course, folder=checkpoint.parent)
     if restore_state(checkpoint, state):
         for figures in state.progress.curves:
             on_epoch(figures, EpochSpeed.unknown())
@@ -117,7 +117,14 @@ def is_over(progress: Progress, *, recipe: Recipe) -> bool:
     return done - progress.best_epoch >= recipe.patience and recipe.size_px(done + 1) is None
 
 
-def _start(network: Recogniser, course: Course, *, folder: Path) -> State:
+def start(network: Recogniser, course: Course, *, folder: Path | None) -> State:
+    """The state before the first step.
+
+    Args:
+        network: With its first weights, on its device.
+        course: What is learnt and how.
+        folder: Where a batch whose loss is not finite is kept; None keeps none.
+    """
     recipe = course.recipe
     optimiser = create_optimiser(
         network,

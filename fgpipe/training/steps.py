@@ -33,8 +33,8 @@ class Stepper:
     """``fp32``, ``bf16`` or ``fp16``."""
     clip_norm: float
     """Longest gradient over all weights; 0 for any."""
-    keep_in: Path
-    """Folder for a batch whose loss is not finite."""
+    keep_in: Path | None
+    """Folder for a batch whose loss is not finite; None keeps none."""
     n_parts: int = 1
     """Parts that a batch is taken in, their gradients summed: twice as many each time that
     memory runs out."""
@@ -101,13 +101,16 @@ class Stepper:
         return total
 
     def _refuse(self, value: float, *, images: Images, targets: Targets) -> None:
-        kept = self.keep_in / "batch_not_finite.safetensors"
-        content = {"images": images.cpu().contiguous(), "targets": targets.cpu().contiguous()}
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, save(content))
+        where = ""
+        if self.keep_in is not None:
+            kept = self.keep_in / "batch_not_finite.safetensors"
+            content = {"images": images.cpu().contiguous(), "targets": targets.cpu().contiguous()}
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, save(content))
+            where = f" (the batch is kept as {kept})"
         raise PipelineError(
-            f"the loss is {value}; the batch is kept as {kept}. A lower train.learning_rate, "
-            "train.clip_norm: 1 or train.precision: fp32 may help"
+            f"the loss is {value}{where}; a lower train.learning_rate, train.clip_norm: 1 or "
+            "train.precision: fp32 may help"
         )
 
 

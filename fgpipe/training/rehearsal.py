@@ -1,0 +1,179 @@
+"""Short rehearsals of a training: at which rate it learns, and how long its parts take.
+
+Neither looks at validation labels or leaves a weight behind: they help to choose values of
+``params.yaml`` before a training is paid for.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from fgpipe.errors import PipelineError
+from fgpipe.images.batches import training_batches
+from fgpipe.nn.recogniser import Recogniser
+from fgpipe.training.loop import Course, start
+from fgpipe.training.optimisers import set_rates
+from fgpipe.training.steps import Stepper, one_hot
+from fgpipe.training.validation import validation_logits
+
+LOWEST, HIGHEST = 1e-3, 1e2
+"""The range of rates that is tried, as multiples of the one in ``params.yaml``."""
+
+SMOOTHING = 0.9
+"""What a step keeps of the smoothed loss; its start is corrected for, as Adam's moments are."""
+
+DIVERGED = 2.0
+"""Times the lowest smoothed loss at which a range test ends."""
+
+WARM_STEPS, TIMED_STEPS = 2, 6
+"""Steps that fill caches, and those that are timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateRange:
+    """What a range test found."""
+
+    rates: Float64[np.ndarray, " steps"]
+    """The head's at each step, rising by a constant factor."""
+    losses: Float64[np.ndarray, " steps"]
+    """Smoothed."""
+    suggested: float
+    """Where the loss falls most steeply in the logarithm of the rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long the parts of a training take, in seconds."""
+
+    step: float
+    """A step at the images' full size."""
+    low_step: float
+    """A step at the low size; as ``step`` where there is none."""
+    validation: float
+    """Validation after an epoch."""
+    head: float
+    """Mapping the training images, for the head's own epochs; these are little beside it."""
+
+
+def range_test(network: Recogniser, course: Course, *, n_steps: int = 100) -> RateRange:
+    """Train with a rate that rises from far too low to far too high.
+
+    Args:
+        network: Changed: it is for this alone.
+        course: What is learnt; clipping and rates are its recipe's but for the rise.
+        n_steps: From the lowest rate to the highest. The test ends before where the loss
+            is no number or :data:`DIVERGED` times its lowest.
+
+    Raises:
+        PipelineError: If no loss was found that falls.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (the range test).
+    Differs in the choice: the paper looks at the curve, this takes its steepest fall, as
+    fastai's finder does by default in its first version.
+    """
+    stepper = _stepper(network, course)
+    factors = np.geomspace(LOWEST, HIGHEST, n_steps)
+    losses: list[float] = []
+    smoothed = 0.0
+    for factor, (images, targets) in zip(factors, _endless(course), strict=False):
+        set_rates(stepper.optimiser, float(factor))
+        try:
+            loss = stepper.step(images.to(stepper.device), targets.to(stepper.device))
+        except PipelineError:  # the loss is no number: the rate is too high
+            break
+        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
+        losses.append(smoothed / (1 - SMOOTHING ** (len(losses) + 1)))
+        if losses[-1] > DIVERGED * min(losses):
+            break
+    rates = course.recipe.learning_rate * factors[: len(losses)]
+    found = np.array(losses)
+    return RateRange(rates=rates, losses=found, suggested=steepest(rates, found))
+
+
+def steepest(rates: Float64[np.ndarray, " steps"], losses: Float64[np.ndarray, " steps"]) -> float:
+    """The rate at which a curve of losses falls most, for the same factor of the rate.
+
+    What comes after its lowest point does not count.
+
+    Raises:
+        PipelineError: If it nowhere falls.
+    """
+    end = int(losses.argmin()) + 1
+    if end < 3:
+        raise PipelineError(
+            "the loss falls at no rate that was tried; train.learning_rate may be far too high "
+            f"(tried: {rates[0]:.1e} to {rates[-1]:.1e}), or the labels have nothing to do with "
+            "the images"
+        )
+    slopes = np.gradient(losses[:end], np.log(rates[:end]))
+    return float(rates[int(slopes.argmin())])
+
+
+def measure_pace(network: Recogniser, course: Course) -> Pace:
+    """Time the parts of a training on this machine.
+
+    Args:
+        network: Changed: it is for this alone.
+        course: What would be learnt.
+    """
+    recipe, examples = course.recipe, course.examples
+    full = replace(course, recipe=replace(recipe, low_size_px=0))
+    stepper = _stepper(network, course)
+    step = _seconds_a_step(stepper, _endless(full))
+    low_step = _seconds_a_step(stepper, _endless(course)) if recipe.low_size_px else step
+    some = replace(examples, validation=examples.validation[:64])
+    validation_logits(network, some, precision=course.resolved.precision)
+    begin = time.perf_counter()
+    validation_logits(network, some, precision=course.resolved.precision)
+    an_image = (time.perf_counter() - begin) / len(some.validation)
+    return Pace(
+        step=step,
+        low_step=low_step,
+        validation=an_image * len(examples.validation),
+        head=an_image * len(examples.train),
+    )
+
+
+def _seconds_a_step(
+    stepper: Stepper, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]
+) -> float:
+    stepper.network.train()
+    set_rates(stepper.optimiser, LOWEST)
+    ends = []
+    for images, targets in islice(batches, WARM_STEPS + TIMED_STEPS):
+        stepper.step(images.to(stepper.device), targets.to(stepper.device))
+        ends.append(time.perf_counter())
+    return float(np.median(np.diff(ends[WARM_STEPS - 1 :])))
+
+
+def _stepper(network: Recogniser, course: Course) -> Stepper:
+    torch.set_num_threads(course.resolved.threads)
+    network.to(course.resolved.device).to(memory_format=torch.channels_last)
+    torch.manual_seed(course.recipe.seed)
+    network.train()
+    return start(network, course, folder=None).stepper
+
+
+def _endless(course: Course) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Augmented batches with soft targets, one epoch after the other, of whole batches alone."""
+    recipe, examples = course.recipe, course.examples
+    epochs = (
+        training_batches(
+            examples.pixels,
+            rows=examples.train,
+            batch_size=recipe.batch_size,
+            augmentation=course.augmentation,
+            seed=recipe.seed,
+            epoch=epoch,
+            size_px=recipe.size_px(1),
+        )
+        for epoch in count(1)
+    )
+    for images, rows in chain.from_iterable(epochs):
+        targets = torch.from_numpy(examples.targets[rows])
+        yield torch.from_numpy(images), one_hot(targets, n_classes=examples.n_classes)
