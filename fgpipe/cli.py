@@ -16,6 +16,7 @@ from fgpipe.commands.changing import add, relabel, remove
 from fgpipe.commands.changing import status as data_status
 from fgpipe.commands.checking import docs, profile
 from fgpipe.commands.looking import label_errors, show
+from fgpipe.commands.planning import find_lr, plan
 from fgpipe.commands.project import project_root, real_ports
 from fgpipe.commands.remotes import pull, push, remote
 from fgpipe.errors import FgpipeError
@@ -82,6 +83,10 @@ for _command in (
     sources,
 ):
     data.add_command(_command)
+
+
+cli.add_command(find_lr)
+cli.add_command(plan)
 
 
 @cli.command()

@@ -5,8 +5,9 @@ number, on nothing else: a training that resumes at any epoch goes on exactly.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,10 @@ class Course:
     """Applied to every training image anew in each epoch."""
     resolved: Resolved
     """Device, precision and threads."""
+
+    def with_recipe(self, **changes: Any) -> "Course":  # noqa: ANN401 - fields of the recipe
+        """The same with another recipe."""
+        return replace(self, recipe=replace(self.recipe, **changes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ def measure_pace(network: Recogniser, course: Course) -> Pace:
         course: What would be learnt.
     """
     recipe, examples = course.recipe, course.examples
-    full = replace(course, recipe=replace(recipe, low_size_px=0))
+    full = course.with_recipe(low_size_px=0)
     stepper = _stepper(network, course)
     step = _seconds_a_step(stepper, _endless(full))
     low_step = _seconds_a_step(stepper, _endless(course)) if recipe.low_size_px else step

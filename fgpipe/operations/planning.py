@@ -1,0 +1,155 @@
+"""What a training should be told, found by rehearsing it: its rate, and how many epochs.
+
+Both write values into ``params.yaml`` and train nothing that is kept.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fgpipe.config import load_params
+from fgpipe.errors import ConfigError
+from fgpipe.images.batches import steps_per_epoch
+from fgpipe.images.table import read_table
+from fgpipe.operations.params_file import Scalar, write_values
+from fgpipe.pipeline import load_record, stage_named
+from fgpipe.ports import Reproducer
+from fgpipe.records import Manifest, Preprocessed, Stored
+from fgpipe.stages.train import Start, prepare
+from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test
+
+STAGES_BEFORE = ("manifest", "validate", "preprocess")
+
+FEWEST_EPOCHS, MOST_EPOCHS = 6, 40
+"""Fewer than these at the full size are too few to learn well, so most are at a low one; more
+bring nothing that was seen."""
+
+LOW_SIZE_FRACTION = 0.7
+"""Side of the low size: half the pixels, half the time."""
+
+FINISHING_FRACTION = 0.25
+"""Share of the epochs that are at the full size then."""
+
+OVERHEAD_S = 45.0
+"""Start of Python, export, parity and the evaluation after a training, on two cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A schedule that fits the time there is."""
+
+    epochs: int
+    low_size_px: int
+    finish_epochs: int
+    seconds: float
+    """What it is expected to take, all of :data:`OVERHEAD_S` included."""
+
+    def values(self) -> dict[str, Scalar]:
+        """For ``params.yaml``."""
+        return {
+            "train.epochs": self.epochs,
+            "train.low_size_px": self.low_size_px,
+            "train.finish_epochs": self.finish_epochs,
+        }
+
+
+def find_rate(*, root: Path, reproducer: Reproducer) -> RateRange:
+    """Run a range test and write the rate that it suggests into ``params.yaml``.
+
+    Raises:
+        InputError: If data or parameters are not as needed.
+        PipelineError: If the loss falls at no rate.
+    """
+    start = _started(root, reproducer=reproducer)
+    found = range_test(start.network, start.course)
+    write_values(root / "params.yaml", {"train.learning_rate": float(f"{found.suggested:.2g}")})
+    return found
+
+
+def plan(minutes: float, *, root: Path, reproducer: Reproducer) -> Plan:
+    """Measure how long steps take here and write a schedule into ``params.yaml``.
+
+    Args:
+        minutes: That training may take, from start to evaluation.
+        root: The project.
+        reproducer: Brings the stages before up to date.
+
+    Raises:
+        ConfigError: If the time does not do for one epoch.
+        InputError: If data or parameters are not as needed.
+    """
+    start = _started(root, reproducer=reproducer)
+    recipe, size_px = start.course.recipe, start.spec.image_size_px
+    low_px = _low_size(size_px)
+    course = start.course.with_recipe(low_size_px=low_px, finish_epochs=1, epochs=2)
+    pace = measure_pace(start.network, course)
+    n_steps = steps_per_epoch(len(course.examples.train), batch_size=recipe.batch_size)
+    found = schedule(
+        60 * minutes, pace=pace, n_steps=n_steps, low_size_px=low_px, head_epochs=recipe.head_epochs
+    )
+    write_values(root / "params.yaml", found.values())
+    return found
+
+
+def schedule(
+    seconds: float, *, pace: Pace, n_steps: int, low_size_px: int, head_epochs: int
+) -> Plan:
+    """The longest schedule that fits.
+
+    At the full size throughout where that gives :data:`FEWEST_EPOCHS` epochs, else most of
+    them at the low size.
+
+    Args:
+        seconds: There are.
+        pace: How long the parts take.
+        n_steps: Of an epoch.
+        low_size_px: The low size, if it comes to that.
+        head_epochs: If there are any, the images are mapped once.
+
+    Raises:
+        ConfigError: If there is no time for one epoch.
+    """
+    fixed = OVERHEAD_S + (pace.head if head_epochs else 0.0)
+    left = seconds - fixed
+    full, low = n_steps * pace.step + pace.validation, n_steps * pace.low_step + pace.validation
+    at_full = int(left // full)
+    if at_full >= FEWEST_EPOCHS or low >= full:
+        epochs = min(at_full, MOST_EPOCHS)
+        if epochs < 1:
+            raise ConfigError(_too_short(seconds, fixed + full))
+        return Plan(epochs=epochs, low_size_px=0, finish_epochs=0, seconds=fixed + epochs * full)
+    for epochs in range(MOST_EPOCHS, 1, -1):
+        finishing = max(1, round(FINISHING_FRACTION * epochs))
+        needed = fixed + finishing * full + (epochs - finishing) * low
+        if needed <= seconds:
+            return Plan(
+                epochs=epochs, low_size_px=low_size_px, finish_epochs=finishing, seconds=needed
+            )
+    if at_full < 1:
+        raise ConfigError(_too_short(seconds, fixed + full))
+    return Plan(epochs=1, low_size_px=0, finish_epochs=0, seconds=fixed + full)
+
+
+def _too_short(seconds: float, needed: float) -> str:
+    return (
+        f"--minutes {seconds / 60:g} is too little: one epoch takes {needed / 60:.1f} minutes, "
+        "start and evaluation included. More time, a higher train.frozen_stages, a lower "
+        "preprocess.image_size_px or a smaller train.backbone do"
+    )
+
+
+def _low_size(size_px: int) -> int:
+    """A multiple of 32 near :data:`LOW_SIZE_FRACTION` of the size, and below it."""
+    return max(32, min(round(LOW_SIZE_FRACTION * size_px / 32) * 32, size_px - 1))
+
+
+def _started(root: Path, *, reproducer: Reproducer) -> Start:
+    for stage in STAGES_BEFORE:
+        reproducer.reproduce(stage)
+    config = load_params(root / "params.yaml").train
+    manifest = load_record(Manifest, root=root)
+    table = read_table(root / stage_named("manifest").folder / "payload")
+    preprocess = Stored(
+        record=load_record(Preprocessed, root=root),
+        payload=root / stage_named("preprocess").folder / "payload",
+    )
+    return prepare(table, manifest=manifest, preprocess=preprocess, config=config)
