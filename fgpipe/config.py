@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fgpipe.errors import ConfigError
-from fgpipe.records import SPLITS, HeadName, Protocol, Severity, Split
+from fgpipe.records import SPLITS, HeadName, Protocol, Severity, Split, TestTimeViews
 
 
 def _no_bool(value: object) -> object:
@@ -228,6 +228,10 @@ class EvaluateConfig(Section):
     precision: Literal["auto", "f32", "bf16"]
     """Precision the exported graph runs at, here and when serving. ``auto``: bf16 where
     the CPU computes in it, else f32."""
+    views: TestTimeViews
+    """Test-time augmentation, here and when serving: the mean of the logits of an image as it
+    is (``one``), and mirrored (``mirror``), flipped along both axes (``flips``: 4 times the
+    cost), in all symmetries of the square (``square``: 8 times)."""
     n_bootstrap: Annotated[int, Field(ge=100)]
     """Resamples of the test groups behind each interval."""
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)]

@@ -270,6 +270,9 @@ class Preprocessed(Record):
     """Hash of ``transform.json``."""
 
 
+TestTimeViews = Literal["one", "mirror", "flips", "square"]
+"""How an image is looked at when it is classified: once, or in several ways."""
+
 HeadName = Literal["linear", "mlp", "gru", "lstm", "isqrt", "bilinear", "cal", "cosine"]
 """The heads there are."""
 
@@ -493,6 +496,8 @@ class Evaluation(Record):
     """Precision the graph ran at, which is the one that serves."""
     temperature: float
     """Logits are divided by it; fitted on the calibration split."""
+    views: TestTimeViews = "one"
+    """In how many ways each image is looked at, here and when serving."""
     candidate: ModelScores
     """The candidate on the whole test split."""
     comparison: Comparison | None

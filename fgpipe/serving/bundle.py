@@ -34,6 +34,7 @@ from fgpipe.records import (
     Protocol,
     Record,
     Score,
+    TestTimeViews,
     digest_of_files,
     file_sha256,
 )
@@ -68,6 +69,8 @@ class Calibration(Record):
     """The trained model's record."""
     temperature: float
     """Logits are divided by it."""
+    views: TestTimeViews = "one"
+    """In how many ways each image is looked at; logits and embeddings are their means."""
     precision: Literal["f32", "bf16"]
     """Precision the graph was evaluated at."""
     runtime: str

@@ -23,8 +23,10 @@ from fgpipe.images.transforms import Preprocessing
 from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.calibration import softmax
 from fgpipe.nn.openvino_cpu import Precision, capabilities, cpu_options, openvino
+from fgpipe.records import TestTimeViews
 from fgpipe.serving.bundle import BUNDLE_FILE, CALIBRATION_FILE, Calibration, open_bundle
 from fgpipe.serving.labels import Labels
+from fgpipe.serving.views import VIEWS, mean_of_views
 
 RUNTIME = f"openvino {openvino.__version__.split('-')[0]}"
 """What runs the graph, for the bundle to name."""
@@ -66,11 +68,13 @@ class Predictor:
         transform: Preprocessing,
         precision: Precision,
         temperature: float = 1.0,
+        views: TestTimeViews = "one",
         bundle_sha256: str | None = None,
     ) -> None:
         self.labels = labels
         self.precision = precision
         self.temperature = temperature
+        self.views = views
         self.bundle_sha256 = bundle_sha256
         self._compiled = compiled
         self._transform = transform
@@ -79,7 +83,12 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, folder: Path, *, precision: Precision | None = None, threads: int | None = None
+        cls,
+        folder: Path,
+        *,
+        precision: Precision | None = None,
+        threads: int | None = None,
+        views: TestTimeViews | None = None,
     ) -> "Predictor":
         """Read a bundle, or the payload of the train stage.
 
@@ -90,6 +99,8 @@ class Predictor:
             precision: At which the graph computes; by default the one the bundle was
                 evaluated at, which a folder that is no bundle does not tell.
             threads: Threads of an inference; by default one a core.
+            views: In how many ways to look at an image; by default as ``calibration.json``
+                says, and once without it.
 
         Raises:
             NotReadyError: If a file is missing, damaged or of another version.
@@ -100,13 +111,15 @@ class Predictor:
             if description is None:
                 raise NotReadyError(f"{folder} is no bundle: it does not say its precision")
             precision = description.precision
-        calibration = folder / CALIBRATION_FILE
+        file = folder / CALIBRATION_FILE
+        calibration = Calibration.load(file) if file.exists() else None
         return cls(
             _compile(folder / "model.onnx", precision=precision, threads=threads),
             labels=Labels.load(folder / "labels.json"),
             transform=_read_transform(folder / "transform.json"),
             precision=precision,
-            temperature=Calibration.load(calibration).temperature if calibration.exists() else 1.0,
+            temperature=1.0 if calibration is None else calibration.temperature,
+            views=views or ("one" if calibration is None else calibration.views),
             bundle_sha256=description.bundle_sha256 if description else None,
         )
 
@@ -118,6 +131,7 @@ class Predictor:
             transform=self._transform,
             precision=self.precision,
             temperature=temperature,
+            views=self.views,
             bundle_sha256=self.bundle_sha256,
         )
 
@@ -161,7 +175,12 @@ class Predictor:
         return self.preprocess(read_image(content, name=name), box)
 
     def outputs(self, batch: Batch) -> Outputs:
-        """Logits and embedding of preprocessed images."""
+        """Logits and embedding of preprocessed images, the means of their views."""
+        seen = [self._infer(np.ascontiguousarray(view(batch))) for view in VIEWS[self.views]]
+        logits, embeddings = zip(*seen, strict=True)
+        return Outputs(mean_of_views(list(logits)), mean_of_views(list(embeddings)))
+
+    def _infer(self, batch: Batch) -> Outputs:
         with self._one_at_a_time:
             # Shared outputs would be overwritten by the next batch.
             results = self._request.infer({"images": batch}, share_outputs=False)

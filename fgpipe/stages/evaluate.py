@@ -77,7 +77,7 @@ def evaluate(
     """
     calibration, test = _splits(manifest, train=train.record)
     precision = resolve_precision(config.precision)
-    untempered = Predictor.load(train.payload, precision=precision)
+    untempered = Predictor.load(train.payload, precision=precision, views=config.views)
     predictor = untempered.with_temperature(_temperature(untempered, calibration, raw=raw))
     probabilities = _probabilities(predictor, test, raw=raw, description="test")
 
@@ -109,6 +109,7 @@ def evaluate(
         protocol=manifest.record.protocol,
         precision=precision,
         temperature=predictor.temperature,
+        views=predictor.views,
         candidate=scorer.score(probabilities, _labelled(test), train_sha256=train.record.sha256()),
         comparison=comparison,
         comparison_note=note,
@@ -279,6 +280,7 @@ def _write_candidate(
     Calibration(
         train_sha256=evaluation.train_sha256,
         temperature=evaluation.temperature,
+        views=evaluation.views,
         precision=evaluation.precision,
         runtime=RUNTIME,
         n_calibration_images=n_calibration_images,

@@ -12,6 +12,7 @@ from fgpipe.serving.predictor import Predictor
 from tests.support.ports import fake_ports
 from tests.support.synthetic import LABELS
 from tests.support.tiny_model import (
+    EVALUATE,
     Done,
     Tiny,
     copied,
@@ -62,6 +63,21 @@ def test_a_bundle_answers_alone_and_elsewhere_as_evaluation_did(
         assert [chances[label] for label in LABELS] == pytest.approx(
             list(image.probabilities), abs=1e-6
         )
+
+
+def test_a_bundle_looks_at_an_image_in_as_many_ways_as_it_was_evaluated_with(
+    tiny: Tiny, done: Done, tmp_path: Path
+) -> None:
+    config = EVALUATE.model_copy(update={"views": "square"})
+
+    evaluation = run_evaluate(tiny, tmp_path / "evaluate", config=config)
+    run_package(tiny, tmp_path / "evaluate", tmp_path / "package")
+
+    assert evaluation.candidate.log_loss != done.evaluation.candidate.log_loss
+    predictor = Predictor.load(tmp_path / "package" / "payload")
+    assert predictor.views == "square"
+    check_probe(predictor, tmp_path / "package" / "payload")
+    assert "several views" in (tmp_path / "package" / "payload" / "README.md").read_text()
 
 
 def test_the_probes_images_are_the_real_ones(tiny: Tiny, done: Done) -> None:

@@ -44,7 +44,9 @@ SIZE_PX, CELL_PX = 64, 8
 FRACTIONS = {"train": 0.5, "validation": 0.1, "calibration": 0.2, "test": 0.2}
 
 
-EVALUATE = EvaluateConfig(precision="f32", n_bootstrap=100, confidence_level=0.9, n_bins=5, seed=0)
+EVALUATE = EvaluateConfig(
+    precision="f32", views="one", n_bootstrap=100, confidence_level=0.9, n_bins=5, seed=0
+)
 PACKAGE = PackageConfig(
     name="tiny", description="Tells marks apart.", license="CC0-1.0", profile_sample=0
 )
@@ -108,6 +110,7 @@ def run_evaluate(
     train: Stored[TrainedModel] | None = None,
     baseline: Baseline | None = None,
     ports: Ports | None = None,
+    config: EvaluateConfig = EVALUATE,
 ) -> Evaluation:
     """The evaluate stage, as ``run_stage`` calls it."""
     for name in ("candidate", "payload"):
@@ -117,7 +120,7 @@ def run_evaluate(
         baseline=baseline,
         manifest=tiny.manifest,
         train=train or tiny.train,
-        config=EVALUATE,
+        config=config,
         out=out,
         ports=ports or fake_ports(out),
     )

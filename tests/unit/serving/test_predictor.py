@@ -239,3 +239,33 @@ def test_another_process_with_other_threads_gives_the_same_bytes(
         ).stdout
 
         assert there == here.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("views", "changes"),
+    [
+        ("mirror", [lambda image: image, np.fliplr]),
+        ("flips", [lambda image: image, np.fliplr, np.flipud, lambda image: np.rot90(image, 2)]),
+        (
+            "square",
+            [
+                lambda image, n=n, flip=flip: np.rot90(np.fliplr(image) if flip else image, n)
+                for n in range(4)
+                for flip in (False, True)
+            ],
+        ),
+    ],
+)
+def test_outputs_are_the_means_over_views_of_each_image_alone(
+    tiny: Tiny, predictor: Predictor, pixels: np.ndarray, views: str, changes: list
+) -> None:
+    several = Predictor.load(tiny.train.payload, precision="f32", views=views)
+
+    outputs = several.outputs(pixels[:6])
+
+    for image, logits, embedding in zip(pixels[:6], *outputs, strict=True):
+        each = [predictor.outputs(np.ascontiguousarray(change(image))[None]) for change in changes]
+        expected = [np.mean(values, axis=0)[0] for values in zip(*each, strict=True)]
+        np.testing.assert_allclose(logits, expected[0], atol=1e-5)
+        np.testing.assert_allclose(embedding, expected[1], atol=1e-5)
+    assert several.with_temperature(2.0).views == views
