@@ -478,6 +478,32 @@ class Comparison(Part):
     """Difference of the coarse score."""
 
 
+class ColorOfClass(Part):
+    """How much one class goes by colour."""
+
+    label: str
+    """Its name."""
+    n_images: int
+    """Test images of it."""
+    recall: float
+    """Share that is right, as the images are."""
+    recall_grey: float
+    """Without colour."""
+    recall_turned: float
+    """With all hues turned by 120 degrees, as light as they were."""
+
+
+class ColorReliance(Part):
+    """What becomes of the answers where colours are taken away or turned."""
+
+    grey: Score
+    """Top-1 without colour minus top-1."""
+    turned: Score
+    """Top-1 with turned hues minus top-1."""
+    per_class: tuple[ColorOfClass, ...]
+    """In the order of the labels."""
+
+
 class Evaluation(Record):
     """Candidate and champion on the same test images.
 
@@ -502,6 +528,8 @@ class Evaluation(Record):
     """The candidate on the whole test split."""
     comparison: Comparison | None
     """Against the champion; none if there is no champion or nothing to compare on."""
+    color: ColorReliance | None = None
+    """How much the candidate goes by colour; none where no test image has any."""
     comparison_note: str | None
     """Why there is no comparison though there is a champion."""
     confusion: tuple[tuple[int, ...], ...]

@@ -1,6 +1,6 @@
 """Many image files through a predictor: the serving path, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
 from fgpipe.images.labels_file import Box
-from fgpipe.serving.predictor import Predictor
+from fgpipe.serving.predictor import Image, Predictor
 
 BATCH_SIZE = 32
 """Images at a time; no figure depends on it (see :mod:`fgpipe.serving.predictor`)."""
@@ -23,6 +23,7 @@ def logits_of_files(
     folder: Path,
     description: str,
     boxes: Sequence[Box | None] | None = None,
+    change: Callable[[Image], Image] | None = None,
 ) -> Float32[np.ndarray, "images classes"]:
     """The predictor's logits for each file, with a progress bar.
 
@@ -32,6 +33,7 @@ def logits_of_files(
         folder: Where they are.
         description: What the progress bar says.
         boxes: Where in each image the object is; None, or None for one, for all of it.
+        change: Made to each decoded image first.
 
     Raises:
         DataError: If a file does not decode, or a box that is used is outside its image.
@@ -39,7 +41,8 @@ def logits_of_files(
     boxes = boxes or [None] * len(names)
 
     def prepare(name: str, box: Box | None) -> UInt8[np.ndarray, "size size 3"]:
-        return predictor.prepare((folder / name).read_bytes(), name=name, box=box)
+        content = (folder / name).read_bytes()
+        return predictor.prepare(content, name=name, box=box, change=change)
 
     parts = [np.zeros((0, len(predictor.labels.names)), dtype=np.float32)]
     with (

@@ -8,7 +8,7 @@ company (1 to 128), so that an answer does not depend on who else is asking.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,6 +32,7 @@ RUNTIME = f"openvino {openvino.__version__.split('-')[0]}"
 """What runs the graph, for the bundle to name."""
 
 Batch = UInt8[np.ndarray, "batch size size 3"]
+Image = UInt8[np.ndarray, "height width 3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,12 @@ class Predictor:
         return self._transform(image, box)
 
     def prepare(
-        self, content: bytes, *, name: str = "image", box: Box | None = None
+        self,
+        content: bytes,
+        *,
+        name: str = "image",
+        box: Box | None = None,
+        change: Callable[[Image], Image] | None = None,
     ) -> UInt8[np.ndarray, "size size 3"]:
         """What the graph takes of an image file's bytes.
 
@@ -168,11 +174,13 @@ class Predictor:
             content: The file.
             name: What an error calls it.
             box: As for :meth:`preprocess`.
+            change: Made to the decoded image first.
 
         Raises:
             DataError: If it does not decode to its end, or as for :meth:`preprocess`.
         """
-        return self.preprocess(read_image(content, name=name), box)
+        image = read_image(content, name=name)
+        return self.preprocess(change(image) if change else image, box)
 
     def outputs(self, batch: Batch) -> Outputs:
         """Logits and embedding of preprocessed images, the means of their views."""

@@ -42,6 +42,7 @@ from fgpipe.serving.bundle import (
     ProbeImage,
     open_bundle,
 )
+from fgpipe.serving.color_reliance import color_reliance
 from fgpipe.serving.inference import logits_of_files
 from fgpipe.serving.labels import Labels
 from fgpipe.serving.predictor import RUNTIME, Predictor, resolve_precision
@@ -100,6 +101,17 @@ def evaluate(
             version=baseline.version,
             raw=raw,
         )
+    color = None
+    if (test["channels"] >= 3).any():
+        color = color_reliance(
+            predictor,
+            test["path"].tolist(),
+            folder=raw,
+            boxes=boxes_of(test),
+            images=_labelled(test),
+            probabilities=probabilities,
+            scorer=scorer,
+        )
     confusion = confusion_matrix(
         probabilities.argmax(axis=1), _targets(test), n_classes=len(scorer.labels)
     )
@@ -113,6 +125,7 @@ def evaluate(
         candidate=scorer.score(probabilities, _labelled(test), train_sha256=train.record.sha256()),
         comparison=comparison,
         comparison_note=note,
+        color=color,
         confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),
     )
 
