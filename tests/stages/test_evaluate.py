@@ -437,3 +437,17 @@ def test_an_image_that_does_not_decode_is_named(tiny: Tiny, tmp_path: Path) -> N
 
     with pytest.raises(DataError, match=path):
         run_evaluate(replace(tiny, raw=raw), tmp_path / "out")
+
+
+def test_how_much_each_class_goes_by_colour_is_told_beside_its_recall(done: Done) -> None:
+    color = done.evaluation.color
+
+    assert color is not None
+    scores = done.evaluation.candidate.per_class
+    assert [(each.label, each.n_images, each.recall) for each in color.per_class] == [
+        (each.label, each.n_images, each.recall) for each in scores
+    ]
+    n_right = sum(each.recall * each.n_images for each in color.per_class)
+    n_right_in_grey = sum(each.recall_grey * each.n_images for each in color.per_class)
+    n_images = done.evaluation.candidate.n_images
+    assert color.grey.value == pytest.approx((n_right_in_grey - n_right) / n_images)

@@ -216,3 +216,15 @@ def test_what_cannot_be_promoted_or_compared_says_so_at_the_top(
     assert "never promoted" in top
     assert "it has seen all" in top
     assert "Champion, version" not in page.words
+
+
+def test_the_page_tells_what_becomes_of_each_label_without_its_colour(
+    result: tuple[Evaluation, Page],
+) -> None:
+    evaluation, page = result
+
+    assert evaluation.color is not None
+    for each in evaluation.color.per_class:
+        shares = (each.recall, each.recall_grey, each.recall_turned)
+        cells = " ".join(f"{100 * share:.1f} %" for share in shares)
+        assert f"{each.label} {each.n_images} {cells}" in page.words.replace("\xa0", " ")
