@@ -19,8 +19,8 @@ class BilinearHead(Head):
     n_reduced = 64
     """Channels that are multiplied; the embedding has their products."""
     length = 10.0
-    """Of the embedding. The classifier learns from one as long as pooled features are about as
-    fast as a linear head does; from one of length 1, ten times as slowly."""
+    """Of the embedding, about that of pooled features, so that learning rates that suit a
+    linear head suit this one. A step moves logits in proportion to it."""
 
     def __init__(self, *, n_channels: int, n_classes: int, dropout: float) -> None:
         super().__init__()
