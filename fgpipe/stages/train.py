@@ -22,7 +22,7 @@ from fgpipe.images.transforms import augmentation
 from fgpipe.metrics.calibration import softmax
 from fgpipe.nn.backbones import load_weights, normalisation
 from fgpipe.nn.export import export_graph
-from fgpipe.nn.losses import create_criterion
+from fgpipe.nn.losses import Criterion, create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.ports import Ports
 from fgpipe.records import (
@@ -141,10 +141,11 @@ def prepare(
     network = build(spec, seed=config.seed)
     origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
     network.backbone.freeze(config.frozen_stages)
+    examples = _examples(table, manifest=manifest, payload=preprocess.payload)
     course = Course(
-        examples=_examples(table, manifest=manifest, payload=preprocess.payload),
+        examples=examples,
         recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
-        criterion=create_criterion(label_smoothing=config.label_smoothing),
+        criterion=_criterion(examples, config=config),
         augmentation=augmentation(config.augment),
         resolved=resolved,
     )
@@ -175,6 +176,17 @@ def _examples(table: pd.DataFrame, *, manifest: Manifest, payload: Path) -> Exam
         parents=np.array(parents, dtype=np.int64) if names else None,
         train=np.flatnonzero(table["split"] == "train"),
         validation=np.flatnonzero(table["split"] == "validation"),
+    )
+
+
+def _criterion(examples: Examples, *, config: TrainConfig) -> Criterion:
+    counts = np.bincount(examples.targets[examples.train], minlength=examples.n_classes)
+    return create_criterion(
+        label_smoothing=config.label_smoothing,
+        logit_adjustment=config.logit_adjustment,
+        class_counts=counts,
+        parents=examples.parents,
+        parent_weight=config.parent_weight,
     )
 
 

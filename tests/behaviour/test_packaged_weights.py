@@ -61,7 +61,7 @@ def test_the_recognisers_feature_map_is_the_classifiers() -> None:
     images = torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8)
 
     with torch.inference_mode():
-        _, embedding = network(images)
+        embedding = network(images).embedding
         whole = classifier()
         pixels = network.normalise(images)
         expected = whole.forward_head(whole.forward_features(pixels), pre_logits=True)

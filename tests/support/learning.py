@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fgpipe.images.transforms import augmentation
-from fgpipe.nn.losses import create_criterion
+from fgpipe.nn.losses import Criterion, create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.records import EpochFigures, RecogniserSpec, Resolved
 from fgpipe.training.loop import Course, Fitted, fit
@@ -66,12 +66,23 @@ def forty_images() -> Examples:
     )
 
 
+def plain_criterion(n_classes: int = 4) -> Criterion:
+    """Cross-entropy and nothing else."""
+    return create_criterion(
+        label_smoothing=0.0,
+        logit_adjustment=0.0,
+        class_counts=np.ones(n_classes, dtype=np.int64),
+        parents=None,
+        parent_weight=0.0,
+    )
+
+
 def course(examples: Examples, recipe: Recipe = RECIPE, *, augment: str = "flips") -> Course:
     """In float32 on one thread, with plain cross-entropy."""
     return Course(
         examples=examples,
         recipe=recipe,
-        criterion=create_criterion(label_smoothing=0.0),
+        criterion=plain_criterion(examples.n_classes),
         augmentation=augmentation(augment),
         resolved=Resolved(device="cpu", precision="fp32", threads=1, libraries={}),
     )

@@ -1,7 +1,9 @@
 """What every head takes and gives, and how it learns unless it says otherwise."""
 
+import contextlib
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -53,14 +55,30 @@ class Head(nn.Module):
 
 
 def energy(features: FeatureMap) -> Map:
-    """Each cell's share of the squares of the feature map: attention where a head has none.
+    """Each cell's share of the squares of the feature map: attention where a head has none."""
+    return shares(features.float().square().sum(dim=1))
 
-    A map that is 0 everywhere is attended to evenly.
+
+def shares(amounts: Map) -> Map:
+    """Each cell's share of what the grid has, in float32; even where it has nothing.
+
+    Args:
+        amounts: Not negative.
     """
-    squares = features.float().square().sum(dim=1)
-    total = squares.sum(dim=(1, 2), keepdim=True)
-    even = 1.0 / (squares.shape[1] * squares.shape[2])
-    return (squares / total.clamp_min(1e-12)).where(total > 1e-12, even)
+    amounts = amounts.float()
+    total = amounts.sum(dim=(1, 2), keepdim=True)
+    even = 1.0 / (amounts.shape[1] * amounts.shape[2])
+    return (amounts / total.clamp_min(1e-12)).where(total > 1e-12, even)
+
+
+def in_float32(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Where what is float32 is computed in float32, whatever autocast says outside.
+
+    Nothing where there is no autocast, so that an exported graph holds no trace of it.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
 
 
 def undecided(n_features: int, n_classes: int) -> nn.Linear:

@@ -1,34 +1,60 @@
-"""``gru``: a recurrent network over the spatial grid."""
+"""``gru`` and ``lstm``: a recurrent network over the spatial grid."""
+
+import hashlib
+from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from fgpipe.nn.heads.contract import FeatureMap, Head, HeadOutput, undecided
 
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+"""The recurrent units by name."""
 
-class GruHead(Head):
-    """A bidirectional GRU over the spatial grid, read out by attention, beside the mean.
+Scan = Literal["rows", "shuffled"]
+
+
+class RecurrentHead(Head):
+    """A bidirectional GRU or LSTM over the spatial grid, read out by attention, beside the mean.
 
     The grid is read row by row as a sequence. What a mean throws away, where a part is and
     what lies beside it, reaches the classifier through the recurrent state. Positions are
     told by a 2-D sine code added to the projected features.
 
-    Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (the
-    unit); Bahdanau et al., "Neural Machine Translation by Jointly Learning to Align and
-    Translate" (the read-out). Differs in reading a feature map, and in keeping the mean
-    over space in the embedding, so that the head can only add to the linear one.
+    Under the scan ``shuffled`` the cells are read in an order drawn once and for all from the
+    grid's size: a control with the same network and the same information, but with neighbours
+    torn apart. If it is as good, the head gains by its size and its attention, not by the
+    order. The codes then stay with the places of the sequence and do not go with the cells:
+    a cell's own code would tell its row and column whatever the order, and the control would
+    be none. So the head does exactly what it would of an image whose cells were shuffled.
+
+    Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" and
+    Hochreiter and Schmidhuber, "Long Short-Term Memory" (the units); Schuster and Paliwal,
+    "Bidirectional Recurrent Neural Networks"; Bahdanau et al., "Neural Machine Translation
+    by Jointly Learning to Align and Translate" (the read-out). Differs in reading a feature
+    map, in scoring each state by a linear layer alone, and in keeping the mean over space in
+    the embedding, so that the head can only add to the linear one.
     """
 
     hidden = 128
     """State of each direction; twice that is the width of the projected features."""
 
-    def __init__(self, *, n_channels: int, n_classes: int, dropout: float) -> None:
+    def __init__(
+        self,
+        *,
+        n_channels: int,
+        n_classes: int,
+        dropout: float,
+        cell: Literal["gru", "lstm"],
+        scan: Scan,
+    ) -> None:
         super().__init__()
         width = 2 * self.hidden
+        self.scan = scan
         self.project = nn.Linear(n_channels, width)
         self.norm = nn.LayerNorm(width)
-        self.gru = nn.GRU(width, self.hidden, batch_first=True, bidirectional=True)
+        self.recurrent = CELLS[cell](width, self.hidden, batch_first=True, bidirectional=True)
         self.attend = nn.Linear(width, 1)
         self.dropout = nn.Dropout(dropout)
         self.classifier = undecided(n_channels + width, n_classes)
@@ -36,14 +62,41 @@ class GruHead(Head):
     def forward(self, features: FeatureMap) -> HeadOutput:
         """Logits, the mean features beside the attended states as embedding, attention."""
         _, _, rows, columns = features.shape
-        sequence = self.norm(self.project(features.flatten(2).transpose(1, 2)))
+        cells = features.flatten(2).transpose(1, 2)
+        order = shuffled_cells(rows, columns) if self.scan == "shuffled" else None
+        if order is not None:
+            cells = cells[:, order.to(cells.device)]
+        sequence = self.norm(self.project(cells))
         code = grid_code(rows, columns, width=sequence.shape[-1])
-        states, _ = self.gru(sequence + code.to(sequence))
-        attention = torch.softmax(self.attend(states), dim=1)
+        states, _ = self.recurrent(sequence + code.to(sequence))
+        attention = torch.softmax(self.attend(states).float(), dim=1)
         attended = (attention * states).sum(dim=1)
-        embedding = torch.cat([features.mean(dim=(2, 3)), attended.to(features.dtype)], dim=1)
-        looked = attention.float().reshape(-1, rows, columns)
-        return HeadOutput(self.classifier(self.dropout(embedding)), embedding, looked)
+        mean = features.mean(dim=(2, 3), dtype=torch.float32)
+        embedding = torch.cat([mean, attended], dim=1)
+        looked = attention[:, :, 0]
+        if order is not None:
+            looked = looked[:, order.argsort().to(looked.device)]
+        return HeadOutput(
+            self.classifier(self.dropout(embedding)),
+            embedding,
+            looked.reshape(-1, rows, columns),
+        )
+
+
+def shuffled_cells(rows: int, columns: int) -> Int64[Tensor, " cells"]:
+    """A random order of a grid's cells, the same for every grid of that size, for ever.
+
+    By hashes and no generator's stream, which may change with a library's version and would
+    make weights that were trained with it worthless.
+
+    Returns:
+        Which cell, counted row by row, is read at each place.
+    """
+    keys = [
+        hashlib.sha256(f"{rows}x{columns}:{cell}".encode()).digest()
+        for cell in range(rows * columns)
+    ]
+    return torch.tensor(sorted(range(rows * columns), key=keys.__getitem__))
 
 
 def grid_code(rows: int, columns: int, *, width: int) -> Float[Tensor, "cells {width}"]:

@@ -10,7 +10,7 @@ from fgpipe.nn.recogniser import build
 from fgpipe.records import RecogniserSpec
 
 
-def spec(head: str = "linear") -> RecogniserSpec:
+def spec(head: str = "linear", **options: object) -> RecogniserSpec:
     return RecogniserSpec(
         backbone="test_resnet",
         head=head,
@@ -19,6 +19,7 @@ def spec(head: str = "linear") -> RecogniserSpec:
         image_size_px=64,
         mean=(0.1, 0.2, 0.3),
         std=(0.5, 0.6, 0.7),
+        **options,
     )
 
 
@@ -51,10 +52,32 @@ def test_normalisation_is_the_specifications() -> None:
 
 
 @pytest.mark.integration  # an export takes seconds
-@pytest.mark.parametrize("head", ["linear", "gru"])
-def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path: Path, head: str) -> None:
-    network = build(spec(head), seed=0)
-    torch.nn.init.normal_(network.head.classifier.weight)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"head": "linear"},
+        {"head": "linear", "pooling": "gem", "batch_norm": True},
+        {"head": "mlp"},
+        {"head": "gru"},
+        {"head": "gru", "scan": "shuffled"},
+        {"head": "lstm"},
+        {"head": "isqrt"},
+        {"head": "bilinear"},
+        {"head": "cal", "n_attentions": 4},
+        {"head": "cosine", "pooling": "gem", "batch_norm": True, "n_centres": 2},
+    ],
+    ids=lambda options: " ".join(str(value) for value in options.values()),
+)
+def test_the_graph_does_what_torch_does_at_any_batch_size(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    network = build(spec(**options), seed=0)
+    # Away from where training starts: logits are 0 there, and norms do nothing.
+    torch.manual_seed(0)
+    for name, value in network.head.state_dict().items():
+        if value.is_floating_point():
+            noise = torch.rand_like(value) if "var" in name else torch.randn_like(value)
+            value.add_(0.2 * noise)
     export_graph(network, tmp_path / "model.onnx", image_size_px=64)
     graph = ReferenceEvaluator(str(tmp_path / "model.onnx"))
 

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from fgpipe.nn.losses import create_criterion
 from fgpipe.training import features as features_module
 from fgpipe.training.features import map_images, train_head
 from fgpipe.training.recipe import Examples
-from tests.support.learning import RECIPE, forty_images, network
+from tests.support.learning import RECIPE, forty_images, network, plain_criterion
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_the_head_learns_and_the_backbone_stays(examples: Examples, tmp_path: Pa
         model,
         maps,
         recipe=replace(RECIPE, head_epochs=12),
-        criterion=create_criterion(label_smoothing=0.0),
+        criterion=plain_criterion(),
         precision="fp32",
         n_classes=4,
     )

@@ -5,12 +5,11 @@ import torch
 from safetensors.torch import load_file
 
 from fgpipe.errors import PipelineError
-from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.training.optimisers import create_optimiser
 from fgpipe.training.recipe import Examples
 from fgpipe.training.steps import Stepper, one_hot
-from tests.support.learning import RECIPE, forty_images, network
+from tests.support.learning import RECIPE, forty_images, network, plain_criterion
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def stepper(
     return Stepper(
         network=model,
         optimiser=optimiser,
-        criterion=create_criterion(label_smoothing=0.0),
+        criterion=plain_criterion(),
         precision="fp32",
         clip_norm=clip_norm,
         keep_in=keep_in,
