@@ -15,9 +15,9 @@ from safetensors.torch import save
 
 from fgpipe.config import TrainConfig
 from fgpipe.errors import ParityError
+from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
-from fgpipe.images.transforms import augmentation
 from fgpipe.metrics.calibration import softmax
 from fgpipe.nn.backbones import load_weights, normalisation
 from fgpipe.nn.export import export_graph
@@ -59,7 +59,7 @@ def train(
     A training that was killed goes on from its last epoch.
 
     Raises:
-        ConfigError: If backbone, weights or device are not to be had.
+        ConfigError: If backbone, weights, augmentation or device are not to be had.
         PipelineError: If the loss is not finite, or the graph does not do what torch does.
     """
     table = read_table(manifest.payload)
@@ -69,6 +69,8 @@ def train(
     origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
     network.backbone.freeze(config.frozen_stages)
     examples = _examples(table, manifest=manifest.record, payload=preprocess.payload)
+    sizes_px = {preprocess.record.image_size_px, config.low_size_px} - {0}
+    augment = augmentation(config.augment, erasing=config.erasing, sizes_px=sorted(sizes_px))
 
     parameters = config.model_dump() | {"resolved": resolved.model_dump()}
     key = input_key(
@@ -76,6 +78,7 @@ def train(
             "manifest": manifest.record.sha256(),
             "preprocess": preprocess.record.sha256(),
             "weights": _weights_hash(network),
+            "augmentation": hashlib.sha256(augment.to_json().encode()).hexdigest(),
         },
         parameters=parameters,
     )
@@ -89,7 +92,7 @@ def train(
             examples=examples,
             recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
             criterion=create_criterion(label_smoothing=config.label_smoothing),
-            augmentation=augmentation(config.augment),
+            augmentation=augment,
             resolved=resolved,
         )
         fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch)

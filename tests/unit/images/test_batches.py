@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches, seed_for, training_batches
-from fgpipe.images.transforms import augmentation
 from fgpipe.training.loop import steps_per_epoch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
