@@ -183,7 +183,7 @@ def _trivial() -> list[Step]:
     operations = [
         A.NoOp(p=1.0),
         A.AutoContrast(method="pil", p=1.0),
-        A.Equalize(mode="pil", p=1.0),
+        A.Equalize(p=1.0),
         A.Posterize(num_bits=(2, 8), p=1.0),
         A.Solarize(threshold_range=(0.0, 1.0), p=1.0),
         _jitter("saturation"),
@@ -273,7 +273,7 @@ def _from_content(content: dict[str, Any]) -> A.Compose:
     except Exception as error:  # noqa: BLE001 - whatever a step raises is in the file
         raise ConfigError(f"cannot be read: {_in_a_line(error)}") from None
     _refuse_unknown_arguments(wanted, A.to_dict(loaded)["transform"])
-    return A.Compose([loaded])
+    return loaded if isinstance(loaded, A.Compose) else A.Compose([loaded])
 
 
 def _refuse_foreign(step: object) -> None:
@@ -286,8 +286,11 @@ def _refuse_foreign(step: object) -> None:
     is_step = isinstance(found, type) and issubclass(found, (A.BasicTransform, A.BaseCompose))
     if not is_step or (module and module.partition(".")[0] != "albumentations"):
         raise ConfigError(f"names {name}, which is no step of albumentations {A.__version__}")
-    for below in step.get("transforms", ()):
-        _refuse_foreign(below)
+    below = step.get("transforms", [])
+    if not isinstance(below, list):
+        raise ConfigError(f'has a {short} whose "transforms" are no list')
+    for each in below:
+        _refuse_foreign(each)
 
 
 def _refuse_unknown_arguments(wanted: dict[str, Any], loaded: dict[str, Any]) -> None:
