@@ -4,11 +4,19 @@ A stage is given its own section; below the stage, functions take plain keywords
 unknown key, a wrong type and an impossible value are refused with the key's path.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from fgpipe.errors import ConfigError
 from fgpipe.records import SPLITS, HeadName, Protocol, Severity, Split, TestTimeViews
@@ -26,6 +34,9 @@ Fraction = Annotated[float, Field(ge=0, le=1), Number]
 Positive = Annotated[float, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=1), Number]
 Seed = Annotated[int, Field(ge=0, lt=2**32), Number]
+
+AUGMENTATIONS = ("none", "flips", "square", "light", "trivial", "textures")
+"""Names that ``train.augment`` knows."""
 
 
 class Section(BaseModel):
@@ -149,7 +160,9 @@ class TrainConfig(Section):
     augment: Annotated[str, Field(min_length=1)]
     """``none``, ``flips``, ``square``, ``light``, ``trivial``, ``textures``, or the path of a
     .json file of albumentations' own form. ``flips``: both axes. ``square``: all eight
-    symmetries of the square and a little shift, scale and brightness."""
+    symmetries of the square and a little shift, scale and brightness. ``light``: left to right
+    and a little of all that. ``trivial``: TrivialAugment. ``textures``: for surfaces. DVC sees
+    a file's name alone: give an edited one another."""
     erasing: Fraction
     """Share of the images in which a random rectangle is replaced by noise."""
     mix: Literal["none", "mixup", "cutmix", "snapmix"]
@@ -210,6 +223,18 @@ class TrainConfig(Section):
     before CUDA 8.0."""
     threads: Literal["auto"] | Count
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
+
+    @field_validator("augment")
+    @classmethod
+    def _is_a_policy(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        # A file elsewhere is not versioned with the project.
+        is_file = path.suffix == ".json" and not path.is_absolute() and ".." not in path.parts
+        if value not in AUGMENTATIONS and not is_file:
+            names = ", ".join(AUGMENTATIONS)
+            message = f"must be one of {names}, or the path of a .json file in the project's folder"
+            raise ValueError(message)
+        return value
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -287,9 +312,9 @@ class Params(Section):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         space = self.preprocess.color_space
-        if self.train.augment == "square" and space not in {"rgb", "gray"}:
+        if self.train.augment not in {"none", "flips"} and space not in {"rgb", "gray"}:
             message = (
-                "train.augment (square) changes brightness, which under "
+                f"train.augment ({self.train.augment}) changes brightness or colours, which under "
                 f"preprocess.color_space ({space}) would change hues; "
                 "set the one to flips or none, or the other to rgb or gray"
             )

@@ -1,10 +1,14 @@
 """``fgpipe data show | label-errors``: a person looks at the data."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fgpipe.commands.project import project_root, writable
+
+if TYPE_CHECKING:
+    from fgpipe.report.augmented_page import AugmentedLook
 
 REPORTS = Path("reports")
 """Where pages go; git passes it over."""
@@ -19,7 +23,10 @@ REPORTS = Path("reports")
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
 )
-def show(per_class: int, folder: Path) -> None:
+@click.option(
+    "--augmented", is_flag=True, help="Also what params.yaml makes of some images in training."
+)
+def show(per_class: int, folder: Path, *, augmented: bool) -> None:
     """Write pages to look at: a sheet a class, the closest pairs."""
     from fgpipe import settings
     from fgpipe.images.measure_cache import MeasureCache
@@ -35,8 +42,18 @@ def show(per_class: int, folder: Path) -> None:
         n_per_class=per_class,
         embedder=create_embedder(measures),
         cache=MeasureCache(measures),
+        augmented=_augmented(root) if augmented else None,
     )
     click.echo(f"open {page} in a browser")
+
+
+def _augmented(root: Path) -> "AugmentedLook":
+    from fgpipe.config import load_params
+    from fgpipe.intake.augmenting import look_at_augmented
+    from fgpipe.pipeline import RAW
+
+    params = load_params(root / "params.yaml")
+    return look_at_augmented(root / RAW, preprocess=params.preprocess, train=params.train)
 
 
 @click.command("label-errors")

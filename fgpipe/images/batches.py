@@ -1,25 +1,27 @@
 """Batches of preprocessed images, in an order and with changes that only the seed decides.
 
 The array is memory-mapped: memory does not grow with the number of images. Every image's
-augmentation is keyed by seed, epoch and row, so that a training that resumes at an epoch
-sees the very bytes that an undisturbed one sees.
+augmentation is keyed by seed, epoch, row and how often the epoch has shown that row before,
+so that a training that resumes at an epoch sees the very bytes that an undisturbed one sees.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from fgpipe.images.transforms import Augmentation
+from fgpipe.images.augmentations import Augmentation
 
 Rows = Int64[np.ndarray, " rows"]
+Targets = Int64[np.ndarray, " images"]
 Image = UInt8[np.ndarray, "height width 3"]
 Pixels = UInt8[np.ndarray, "images height width 3"]
 
 
 def seed_for(*keys: int) -> int:
-    """A 32-bit seed that is another one for every sequence of keys."""
+    """A 32-bit seed that is another one for every sequence of keys, zeros at its end aside."""
     return int(np.random.SeedSequence(keys).generate_state(1)[0])
 
 
@@ -32,6 +34,35 @@ def steps_per_epoch(n_images: int, *, batch_size: int) -> int:
     return max(1, whole + (rest > 1))
 
 
+def epoch_order(rows: Rows, *, targets: Targets | None, generator: np.random.Generator) -> Rows:
+    """The rows of one epoch, shuffled.
+
+    Args:
+        rows: What there is to draw from.
+        targets: The class of each row, for every class to be drawn as often as any other, up
+            to one: the rows of a class are drawn again only when all of them have been. None
+            for each row to be drawn once.
+        generator: What decides.
+
+    Returns:
+        As many rows as there are.
+    """
+    if targets is None:
+        return generator.permutation(rows)
+    classes = generator.permutation(np.unique(targets))
+    share, n_more = divmod(len(rows), len(classes))
+    drawn = [
+        _cycled(rows[targets == target], n=share + (position < n_more), generator=generator)
+        for position, target in enumerate(classes)
+    ]
+    return generator.permutation(np.concatenate(drawn))
+
+
+def _cycled(rows: Rows, *, n: int, generator: np.random.Generator) -> Rows:
+    rounds = [generator.permutation(rows) for _ in range(-(-n // len(rows)))]
+    return np.concatenate([rows[:0], *rounds])[:n]
+
+
 def training_batches(
     pixels: Pixels,
     *,
@@ -40,9 +71,10 @@ def training_batches(
     augmentation: Augmentation,
     seed: int,
     epoch: int,
+    targets: Targets | None = None,
     size_px: int | None = None,
 ) -> Iterator[tuple[UInt8[np.ndarray, "batch height width 3"], Int64[np.ndarray, " batch"]]]:
-    """One epoch: every row once, shuffled, augmented.
+    """One epoch: every row once, or every class as often as any other; shuffled, augmented.
 
     The last batch is smaller; :func:`steps_per_epoch` says how many there are.
 
@@ -53,18 +85,26 @@ def training_batches(
         augmentation: Applied to each image.
         seed: Of order and augmentation.
         epoch: From 1; each has its own order and changes.
+        targets: The class of every image, for classes to be drawn equally often; see
+            :func:`epoch_order`.
         size_px: Side to shrink images to before they are changed; None leaves them.
 
     Yields:
         The images and their rows.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(rows)
+    order = epoch_order(
+        rows,
+        targets=None if targets is None else targets[rows],
+        generator=np.random.default_rng([seed, epoch]),
+    )
+    shown: Counter[int] = Counter()
     for number in range(steps_per_epoch(len(order), batch_size=batch_size)):
         chosen = order[number * batch_size : (number + 1) * batch_size]
-        images = [
-            augmentation(_shrunk(pixels[row], size_px), seed=seed_for(seed, epoch, int(row)))
-            for row in chosen
-        ]
+        images = []
+        for row in map(int, chosen):
+            key = seed_for(seed, epoch, row, shown[row])
+            images.append(augmentation(_shrunk(pixels[row], size_px), seed=key))
+            shown[row] += 1
         yield np.stack(images), chosen
 
 

@@ -1,7 +1,7 @@
-"""Preprocessing and augmentation: the only module that knows albumentations.
+"""Preprocessing: what is done to every image, in training and in serving alike.
 
-Preprocessing is deterministic and travels as JSON inside the bundle, so that what serving
-does to an image is what training did. Its steps, in this order:
+It is deterministic and travels as JSON inside the bundle, so that what serving does to an
+image is what training did. Its steps, in this order:
 
 ===========  =============================================================================
 crop         to the box and a margin (``box``), or to the central square (``shortest_side``)
@@ -21,13 +21,9 @@ Channels of a colour space are OpenCV's 8-bit ones, each over the full range:
 ``lab``      CIE L*a*b* of sRGB: lightness (255 is L* 100), a* + 128, b* + 128
 ``ycrcb``    ITU-R BT.601 luminance, red and blue difference (128 is none)
 ===========  =============================================================================
-
-Augmentation is drawn anew for every seed it is given and depends on nothing else: not on
-the worker, the batch or what was drawn before.
 """
 
 import json
-import random
 import warnings
 from typing import Any, ClassVar, Literal, Self
 
@@ -229,46 +225,3 @@ def _resized(image_size_px: int, *, kept_aspect: bool) -> A.BasicTransform:
     if kept_aspect:
         return A.LongestMaxSize(max_size=image_size_px, **how)
     return A.Resize(image_size_px, image_size_px, **how)
-
-
-class Augmentation:
-    """Random changes that leave an image's label as it is."""
-
-    def __init__(self, steps: list[A.BasicTransform]) -> None:
-        self._pipeline = A.Compose(steps) if steps else None
-
-    def __call__(self, image: Square, *, seed: int) -> Square:
-        """The change that ``seed`` draws, applied to one image; equal seeds, equal bytes."""
-        if self._pipeline is None:
-            return image
-        # One stream for all steps: set_random_seed would give each step the same numbers,
-        # so that an image is mirrored along both axes or along none.
-        generators = np.random.default_rng(seed), random.Random(seed)  # noqa: S311 - no secret
-        self._pipeline.set_random_state(*generators)
-        changed: Square = self._pipeline(image=image)["image"]
-        return changed
-
-
-def augmentation(name: str) -> Augmentation:
-    """The augmentation of that name.
-
-    ``flips`` mirrors along both axes. ``square`` draws one of the eight symmetries of the
-    square, for things without an up or a left (cells, wafers, lesions), and shifts, scales,
-    brightens a little.
-    """
-    if name == "none":
-        return Augmentation([])
-    if name == "flips":
-        return Augmentation([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)])
-    return Augmentation(
-        [
-            A.D4(p=1.0),
-            A.Affine(
-                scale=(0.95, 1.05),
-                translate_percent=(-0.04, 0.04),
-                border_mode=cv2.BORDER_REFLECT_101,
-                p=0.5,
-            ),
-            A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
-        ]
-    )

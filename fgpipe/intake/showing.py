@@ -16,6 +16,7 @@ from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.intake.closest_pairs import ApartPair, closest_by_embedding, closest_by_hash
 from fgpipe.nn.embedder import Embedder
 from fgpipe.records import write_atomically
+from fgpipe.report.augmented_page import AugmentedLook, render_augmented
 from fgpipe.report.contact_sheet import (
     ClassSheet,
     ClosePair,
@@ -25,6 +26,7 @@ from fgpipe.report.contact_sheet import (
 )
 
 PAGE = "data.html"
+AUGMENTED = "data-augmented.html"
 SHEETS = "data-classes"
 
 MAX_COMPARED = 100_000
@@ -40,8 +42,9 @@ def show_data(
     n_per_class: int,
     embedder: Embedder | None,
     cache: MeasureCache,
+    augmented: AugmentedLook | None = None,
 ) -> Path:
-    """Write the overview and a contact sheet a class.
+    """Write the overview, a contact sheet a class, and what augmentation makes of images.
 
     Args:
         raw: The folder ``data/raw``.
@@ -49,6 +52,7 @@ def show_data(
         n_per_class: Most images on a sheet.
         embedder: What tells how alike images are; without it perceptual hashes do.
         cache: Where these come from.
+        augmented: What the page of augmented images shows; None for no such page.
 
     Returns:
         The overview.
@@ -57,7 +61,8 @@ def show_data(
         DataError: If ``data/raw`` is not as imported, or an image does not decode.
     """
     look = look_at(raw, n_per_class=n_per_class, embedder=embedder, cache=cache)
-    page = render_overview(look, raw=raw, folder=SHEETS)
+    link = None if augmented is None else AUGMENTED
+    page = render_overview(look, raw=raw, folder=SHEETS, augmented=link)
     for sheet in tqdm(look.sheets, desc="contact sheets", unit="class", disable=None):
         content = render_sheet(sheet, raw=raw, overview=f"../{PAGE}")
         write_atomically(out / SHEETS / sheet.file, content.encode())
@@ -65,6 +70,10 @@ def show_data(
     for path in (out / SHEETS).iterdir():
         if _SHEET_NAME.fullmatch(path.name) and path.name not in written:
             path.unlink()  # of a class that is no more
+    if augmented is None:
+        (out / AUGMENTED).unlink(missing_ok=True)  # of parameters that are no more
+    else:
+        write_atomically(out / AUGMENTED, render_augmented(augmented, overview=PAGE).encode())
     write_atomically(out / PAGE, page.encode())
     return out / PAGE
 

@@ -70,13 +70,14 @@ class DataLook:
     """What likeness was told by, and among how many images, for a person."""
 
 
-def render_overview(look: DataLook, *, raw: Path, folder: str) -> str:
+def render_overview(look: DataLook, *, raw: Path, folder: str, augmented: str | None = None) -> str:
     """The page with every class and the closest pairs.
 
     Args:
         look: What to show.
         raw: Where the images are.
         folder: Where the sheets are, relative to the page.
+        augmented: Address of the page of augmented images, if there is one.
 
     Raises:
         DataError: If an image does not decode.
@@ -88,6 +89,7 @@ def render_overview(look: DataLook, *, raw: Path, folder: str) -> str:
         "data.html.j2",
         look=look,
         folder=folder,
+        augmented=augmented,
         strips=strips,
         largest=max(sheet.n_images for sheet in look.sheets),
         pictures=thumbnails_of(shown, raw=raw, side_px=STRIP_PX),

@@ -27,7 +27,16 @@ def thumbnail_uri(path: Path, *, side_px: int = THUMBNAIL_PX) -> str:
     Raises:
         DataError: If it does not decode.
     """
-    image = read_reduced(path, name=str(path), side_px=side_px)
+    return picture_uri(read_reduced(path, name=str(path), side_px=side_px), side_px=side_px)
+
+
+def picture_uri(image: Image.Image, *, side_px: int = THUMBNAIL_PX) -> str:
+    """A small JPEG of a picture.
+
+    Args:
+        image: Made smaller in place.
+        side_px: Longest side of the result.
+    """
     image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=80, optimize=True)

@@ -16,9 +16,9 @@ from safetensors.torch import save
 
 from fgpipe.config import TrainConfig
 from fgpipe.errors import ParityError
+from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
-from fgpipe.images.transforms import augmentation
 from fgpipe.metrics.calibration import softmax
 from fgpipe.nn.backbones import load_weights, normalisation
 from fgpipe.nn.export import export_graph
@@ -60,7 +60,7 @@ def train(
     A training that was killed goes on from its last epoch.
 
     Raises:
-        ConfigError: If backbone, weights or device are not to be had.
+        ConfigError: If backbone, weights, augmentation or device are not to be had.
         PipelineError: If the loss is not finite, or the graph does not do what torch does.
     """
     table = read_table(manifest.payload)
@@ -72,6 +72,7 @@ def train(
             "manifest": manifest.record.sha256(),
             "preprocess": preprocess.record.sha256(),
             "weights": _weights_hash(network),
+            "augmentation": hashlib.sha256(course.augmentation.to_json().encode()).hexdigest(),
         },
         parameters=parameters,
     )
@@ -142,11 +143,14 @@ def prepare(
     origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
     network.backbone.freeze(config.frozen_stages)
     examples = _examples(table, manifest=manifest, payload=preprocess.payload)
+    sizes_px = {spec.image_size_px, config.low_size_px} - {0}
     course = Course(
         examples=examples,
         recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
         criterion=_criterion(examples, config=config),
-        augmentation=augmentation(config.augment),
+        augmentation=augmentation(
+            config.augment, erasing=config.erasing, sizes_px=sorted(sizes_px)
+        ),
         resolved=resolved,
     )
     return Start(spec=spec, network=network, origin=origin, course=course)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float16, Int64
 from torch import Tensor
 
-from fgpipe.images.batches import plain_batches, seed_for, steps_per_epoch
+from fgpipe.images.batches import epoch_order, plain_batches, seed_for, steps_per_epoch
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.training.recipe import Examples, Recipe
@@ -104,9 +104,7 @@ def train_head(
         seed = seed_for(recipe.seed, 0, epoch)  # the epochs proper are numbered from 1
         torch.manual_seed(seed)
         losses = []
-        for number, (maps, targets) in enumerate(
-            _shuffled(features, batch_size=recipe.batch_size, seed=seed)
-        ):
+        for number, (maps, targets) in enumerate(_shuffled(features, recipe=recipe, seed=seed)):
             factor = rate_factor(
                 epoch * n_steps + number, n_steps=recipe.head_epochs * n_steps, warmup_fraction=0.0
             )
@@ -127,10 +125,15 @@ def train_head(
 
 
 def _shuffled(
-    features: FeatureMaps, *, batch_size: int, seed: int
+    features: FeatureMaps, *, recipe: Recipe, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    order = np.random.default_rng(seed).permutation(len(features.maps))
-    for number in range(steps_per_epoch(len(order), batch_size=batch_size)):
-        chosen = np.sort(order[number * batch_size : (number + 1) * batch_size])  # as in the file
+    size = recipe.batch_size
+    order = epoch_order(
+        np.arange(len(features.maps)),
+        targets=recipe.counted(features.targets),
+        generator=np.random.default_rng(seed),
+    )
+    for number in range(steps_per_epoch(len(order), batch_size=size)):
+        chosen = np.sort(order[number * size : (number + 1) * size])  # as in the file
         maps = torch.from_numpy(features.maps[chosen]).float()
         yield maps, torch.from_numpy(features.targets[chosen])

@@ -13,20 +13,24 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from fgpipe.images.augmentations import Augmentation
 from fgpipe.images.batches import seed_for, steps_per_epoch, training_batches
-from fgpipe.images.transforms import Augmentation
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import EpochFigures, Resolved
 from fgpipe.training.averaging import MovingAverage, greedy_soup
 from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
 from fgpipe.training.features import map_images, train_head
+from fgpipe.training.mixing import class_maps, mix_batch
 from fgpipe.training.optimisers import create_optimiser, set_rates
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import EpochSpeed, Stopwatch
-from fgpipe.training.steps import Stepper, one_hot
+from fgpipe.training.steps import Images, Stepper, Targets, one_hot
 from fgpipe.training.validation import epoch_figures, served_loss, validation_logits
+
+MIXING = 0x6D69786564
+"""Keeps the seeds of mixing apart from those of rows, whose keys are small."""
 
 SOUP_SIZE = 5
 """Epochs, the best on validation, that may come into a soup."""
@@ -189,6 +193,7 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
         augmentation=course.augmentation,
         seed=recipe.seed,
         epoch=epoch,
+        targets=recipe.counted(examples.targets),
         size_px=recipe.size_px(epoch),
     )
     stepper.network.train()
@@ -202,12 +207,10 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
             step, n_steps=recipe.epochs * n_steps, warmup_fraction=recipe.warmup_fraction
         )
         set_rates(stepper.optimiser, factor)
-        targets = torch.from_numpy(examples.targets[rows])
+        targets = one_hot(torch.from_numpy(examples.targets[rows]), n_classes=examples.n_classes)
+        batch = torch.from_numpy(images).to(stepper.device), targets.to(stepper.device)
         n_parts = stepper.n_parts
-        loss = stepper.step(
-            torch.from_numpy(images).to(stepper.device),
-            one_hot(targets, n_classes=examples.n_classes).to(stepper.device),
-        )
+        loss = stepper.step(*mixed(*batch, stepper=stepper, recipe=recipe, step=step))
         if stepper.n_parts > n_parts:
             tqdm.write(f"out of memory: batches are taken in {stepper.n_parts} parts")
         if state.average is not None:
@@ -216,6 +219,29 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
         bar.set_postfix(loss=f"{loss:.3f}")
     _validate(state, course, train_loss=float(np.mean(losses)))
     return stopwatch.speed(len(examples.train))
+
+
+def mixed(
+    images: Images, targets: Targets, *, stepper: Stepper, recipe: Recipe, step: int
+) -> tuple[Images, Targets]:
+    """The batch of a step, counted from 0 over all epochs; mixed if it falls to it."""
+    generator = np.random.default_rng(seed_for(recipe.seed, step, MIXING))
+    if recipe.mix == "none" or generator.random() >= recipe.mix_fraction:
+        return images, targets
+    return mix_batch(
+        images,
+        targets,
+        method=recipe.mix,
+        alpha=recipe.mix_alpha,
+        generator=generator,
+        class_maps=lambda: class_maps(
+            stepper.network,
+            images,
+            targets,
+            precision=stepper.precision,
+            n_parts=stepper.n_parts,
+        ),
+    )
 
 
 def _validate(state: State, course: Course, *, train_loss: float) -> None:

@@ -6,11 +6,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-from fgpipe.images.batches import Pixels, Rows
+from fgpipe.images.batches import Pixels, Rows, Targets
+from fgpipe.training.mixing import Mix
 from fgpipe.training.optimisers import OptimiserName
 
-Targets = Int64[np.ndarray, " images"]
 Averaging = Literal["none", "ema", "soup"]
+Sampling = Literal["uniform", "balanced"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,10 @@ class Examples:
 class Recipe:
     """How to learn; the fields are those of the ``train`` section."""
 
+    mix: Mix | Literal["none"]
+    mix_fraction: float
+    mix_alpha: float
+    sampling: Sampling
     head_epochs: int
     epochs: int
     low_size_px: int
@@ -51,6 +56,10 @@ class Recipe:
     ema_decay: float
     patience: int
     seed: int
+
+    def counted(self, targets: Targets) -> Targets | None:
+        """What decides how often a row is drawn: its target, or nothing."""
+        return targets if self.sampling == "balanced" else None
 
     def size_px(self, epoch: int) -> int | None:
         """Side of the images of an epoch, counted from 1; None as they are."""

@@ -16,9 +16,9 @@ from jaxtyping import Float64
 from fgpipe.errors import PipelineError
 from fgpipe.images.batches import training_batches
 from fgpipe.nn.recogniser import Recogniser
-from fgpipe.training.loop import Course, start
+from fgpipe.training.loop import Course, mixed, start
 from fgpipe.training.optimisers import set_rates
-from fgpipe.training.steps import Stepper, one_hot
+from fgpipe.training.steps import Images, Stepper, Targets, one_hot
 from fgpipe.training.validation import validation_logits
 
 LOWEST, HIGHEST = 1e-3, 1e2
@@ -80,10 +80,10 @@ def range_test(network: Recogniser, course: Course, *, n_steps: int = 100) -> Ra
     factors = np.geomspace(LOWEST, HIGHEST, n_steps)
     losses: list[float] = []
     smoothed = 0.0
-    for factor, (images, targets) in zip(factors, _endless(course), strict=False):
+    for factor, batch in zip(factors, _endless(course, stepper), strict=False):
         set_rates(stepper.optimiser, float(factor))
         try:
-            loss = stepper.step(images.to(stepper.device), targets.to(stepper.device))
+            loss = stepper.step(*batch)
         except PipelineError:  # the loss is no number: the rate is too high
             break
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
@@ -124,8 +124,10 @@ def measure_pace(network: Recogniser, course: Course) -> Pace:
     recipe, examples = course.recipe, course.examples
     full = course.with_recipe(low_size_px=0)
     stepper = _stepper(network, course)
-    step = _seconds_a_step(stepper, _endless(full))
-    low_step = _seconds_a_step(stepper, _endless(course)) if recipe.low_size_px else step
+    step = _seconds_a_step(stepper, _endless(full, stepper))
+    low_step = step
+    if recipe.low_size_px:
+        low_step = _seconds_a_step(stepper, _endless(course, stepper))
     some = replace(examples, validation=examples.validation[:64])
     validation_logits(network, some, precision=course.resolved.precision)
     begin = time.perf_counter()
@@ -139,14 +141,12 @@ def measure_pace(network: Recogniser, course: Course) -> Pace:
     )
 
 
-def _seconds_a_step(
-    stepper: Stepper, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]
-) -> float:
+def _seconds_a_step(stepper: Stepper, batches: Iterator[tuple[Images, Targets]]) -> float:
     stepper.network.train()
     set_rates(stepper.optimiser, LOWEST)
     ends = []
-    for images, targets in islice(batches, WARM_STEPS + TIMED_STEPS):
-        stepper.step(images.to(stepper.device), targets.to(stepper.device))
+    for batch in islice(batches, WARM_STEPS + TIMED_STEPS):
+        stepper.step(*batch)
         ends.append(time.perf_counter())
     return float(np.median(np.diff(ends[WARM_STEPS - 1 :])))
 
@@ -159,8 +159,8 @@ def _stepper(network: Recogniser, course: Course) -> Stepper:
     return start(network, course, folder=None).stepper
 
 
-def _endless(course: Course) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Augmented batches with soft targets, one epoch after the other, of whole batches alone."""
+def _endless(course: Course, stepper: Stepper) -> Iterator[tuple[Images, Targets]]:
+    """What a training would be given, one epoch after the other."""
     recipe, examples = course.recipe, course.examples
     epochs = (
         training_batches(
@@ -170,10 +170,17 @@ def _endless(course: Course) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             augmentation=course.augmentation,
             seed=recipe.seed,
             epoch=epoch,
+            targets=recipe.counted(examples.targets),
             size_px=recipe.size_px(1),
         )
         for epoch in count(1)
     )
-    for images, rows in chain.from_iterable(epochs):
-        targets = torch.from_numpy(examples.targets[rows])
-        yield torch.from_numpy(images), one_hot(targets, n_classes=examples.n_classes)
+    for step, (images, rows) in enumerate(chain.from_iterable(epochs)):
+        targets = one_hot(torch.from_numpy(examples.targets[rows]), n_classes=examples.n_classes)
+        yield mixed(
+            torch.from_numpy(images).to(stepper.device),
+            targets.to(stepper.device),
+            stepper=stepper,
+            recipe=recipe,
+            step=step,
+        )

@@ -29,7 +29,7 @@ COMMANDS = {
     "data add": {"path", "kind", "new_classes"},
     "data fetch": {"name"},
     "data label-errors": {"top"},
-    "data show": {"per_class", "folder"},
+    "data show": {"per_class", "folder", "augmented"},
     "data profile": {"force"},
     "data docs": {"folder"},
     "data import": {"path", "kind"},

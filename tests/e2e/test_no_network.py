@@ -18,7 +18,8 @@ pytestmark = pytest.mark.e2e
 USES = {
     "albumentations": """
         import numpy as np
-        from fgpipe.images.transforms import Preprocessing, augmentation
+        from fgpipe.images.augmentations import augmentation
+        from fgpipe.images.transforms import Preprocessing
         image = np.zeros((40, 50, 3), np.uint8)
         shape = Preprocessing.from_config(image_size_px=32, color_space="rgb", resize="squash")
         augmentation("square")(shape(image), seed=0)

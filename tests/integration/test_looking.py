@@ -17,6 +17,7 @@ from fgpipe.metrics.confident_learning import (
 )
 from fgpipe.nn.embedder import create_embedder
 from tests.support.intake import import_demo
+from tests.support.params import change_params
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,3 +146,23 @@ def test_show_writes_a_page_a_class_and_leads_to_them(
     page = (inside / "pages" / "data.html").read_text()
     assert "2,624 images of 4 classes in 44 groups" in page
     assert page.count('class="pair"') == 36
+
+
+def test_show_makes_a_page_of_what_training_sees(
+    inside: Path, cells: tuple[list[KnownImage], np.ndarray]
+) -> None:
+    change_params(
+        inside,
+        preprocess={"image_size_px": 64},
+        train={"augment": "textures", "mix": "cutmix", "erasing": 0.3},
+    )
+
+    result = CliRunner().invoke(
+        cli, ["data", "show", "--augmented", "--per-class", "2", "--to", "augmented"]
+    )
+
+    assert result.exit_code == 0, result.output
+    page = (inside / "augmented" / "data-augmented.html").read_text()
+    assert "12 of 2,624 images" in page
+    assert page.count("<img ") > 12 * 9
+    assert 'href="data-augmented.html"' in (inside / "augmented" / "data.html").read_text()

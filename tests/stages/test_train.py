@@ -106,6 +106,40 @@ def test_a_training_broken_off_leaves_the_bytes_of_an_undisturbed_one(ready: Pat
     assert len(ports.tracker.runs) == 1
 
 
+def test_a_training_broken_off_is_not_gone_on_with_when_its_augmentation_was_edited(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ready)
+    change_params(ready, train={"augment": "mine.json"})
+    ports = fake_ports(ready)
+    assert isinstance(ports.tracker, FakeTracker)
+
+    for share in (0.5, 0.5, 0.4):
+        step = {"__class_fullname__": "HorizontalFlip", "p": share}
+        (ready / "mine.json").write_text(json.dumps({"transform": step}))
+        ports.tracker.on_epoch = break_off
+        with pytest.raises(KeyboardInterrupt):
+            run_stage("train", root=ready, ports=ports)
+
+    assert len(ports.tracker.runs) == 2, "one for each content of the file"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"augment": "light", "mix": "snapmix", "mix_fraction": 1.0, "sampling": "balanced"},
+        {"augment": "trivial", "mix": "cutmix", "erasing": 0.5, "low_size_px": 32},
+    ],
+)
+def test_it_trains_with_all_that_changes_images(ready: Path, values: dict[str, object]) -> None:
+    change_params(ready, train=values)
+
+    record = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert isinstance(record, TrainedModel)
+    assert all(np.isfinite(figures.train_loss) for figures in record.curves)
+
+
 def break_off(figures: EpochFigures) -> None:
     raise KeyboardInterrupt
 
@@ -128,6 +162,7 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
         ({"backbone": "test_vit"}, "choose a convolutional network"),
+        ({"augment": "mine.json"}, r"train.augment \(mine.json\) does not exist"),
     ],
 )
 def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], message: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fgpipe.images.transforms import augmentation
+from fgpipe.images.augmentations import augmentation
 from fgpipe.nn.losses import Criterion, create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.records import EpochFigures, RecogniserSpec, Resolved
@@ -15,6 +15,10 @@ from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.speed import EpochSpeed
 
 RECIPE = Recipe(
+    mix="none",
+    mix_fraction=0.5,
+    mix_alpha=1.0,
+    sampling="uniform",
     head_epochs=0,
     epochs=3,
     low_size_px=0,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fgpipe.config import GateConfig, ValidateConfig, load_params
+from fgpipe.config import AUGMENTATIONS, GateConfig, ValidateConfig, load_params
 from fgpipe.errors import ConfigError
 from fgpipe.pipeline import STAGES
 
@@ -175,20 +175,46 @@ def test_tiles_that_are_too_small_are_refused_with_what_is_possible(tmp_path: Pa
 
 
 @pytest.mark.parametrize("color_space", ["hsv", "lab", "ycrcb"])
+@pytest.mark.parametrize("augment", ["square", "light", "trivial", "textures", "own/mine.json"])
 def test_an_augmentation_that_would_change_hues_is_refused(
-    color_space: str, tmp_path: Path
+    color_space: str, augment: str, tmp_path: Path
 ) -> None:
     content = shipped()
     content["preprocess"]["color_space"] = color_space
-    content["train"]["augment"] = "square"
+    content["train"]["augment"] = augment
 
     text = refusal(written(content, tmp_path))
 
-    assert "train.augment (square)" in text
+    assert f"train.augment ({augment})" in text
     assert f"preprocess.color_space ({color_space})" in text
     assert len(text) < 400
     content["train"]["augment"] = "flips"
     assert load_params(written(content, tmp_path)).preprocess.color_space == color_space
+
+
+@pytest.mark.parametrize("augment", ["flip", "Flips", "mine.yaml", "/mine.json", "../mine.json"])
+def test_an_augmentation_that_is_no_name_and_no_file_of_the_project_is_refused(
+    augment: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["train"]["augment"] = augment
+
+    text = refusal(written(content, tmp_path))
+
+    assert "train.augment: must be one of none, flips, square, light, trivial, textures" in text
+    assert f"(it is {augment!r})" in text
+
+
+@pytest.mark.parametrize("color_space", ["rgb", "gray"])
+@pytest.mark.parametrize("augment", [*AUGMENTATIONS, "mine.json", "own/mine.json"])
+def test_every_augmentation_goes_with_images_that_have_a_brightness(
+    color_space: str, augment: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["preprocess"]["color_space"] = color_space
+    content["train"]["augment"] = augment
+
+    assert load_params(written(content, tmp_path)).train.augment == augment
 
 
 def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:

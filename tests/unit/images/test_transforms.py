@@ -10,13 +10,7 @@ import pytest
 
 from fgpipe.errors import ConfigError, DataError
 from fgpipe.images.labels_file import Box
-from fgpipe.images.transforms import (
-    ColorSpace,
-    Contrast,
-    Preprocessing,
-    Resize,
-    augmentation,
-)
+from fgpipe.images.transforms import ColorSpace, Contrast, Preprocessing, Resize
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
@@ -253,34 +247,3 @@ def test_a_transform_of_another_schema_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="schema 99"):
         Preprocessing.from_json(json.dumps(content))
-
-
-@pytest.mark.parametrize("name", ["flips", "square"])
-def test_an_augmentation_is_decided_by_its_seed(name: str) -> None:
-    square = preprocessing()(IMAGE)
-    augment = augmentation(name)
-
-    first = augment(square, seed=5)
-    others = [augment(square, seed=seed) for seed in range(20)]
-
-    assert np.array_equal(augment(square, seed=5), first)
-    assert np.array_equal(augmentation(name)(square, seed=5), first)
-    assert len({other.tobytes() for other in others}) >= 4
-    assert all(other.shape == square.shape for other in others)
-
-
-def test_flips_are_the_four_mirrorings() -> None:
-    square = preprocessing()(IMAGE)
-    mirrored = {
-        image.tobytes() for image in (square, square[::-1], square[:, ::-1], square[::-1, ::-1])
-    }
-
-    drawn = {augmentation("flips")(square, seed=seed).tobytes() for seed in range(60)}
-
-    assert drawn == mirrored
-
-
-def test_none_changes_nothing() -> None:
-    square = preprocessing()(IMAGE)
-
-    assert np.array_equal(augmentation("none")(square, seed=1), square)
