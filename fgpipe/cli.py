@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from fgpipe import __version__
+from fgpipe.commands.backbones import backbones
 from fgpipe.commands.bringing import fetch, import_, sources
 from fgpipe.commands.changing import add, relabel, remove
 from fgpipe.commands.changing import status as data_status
@@ -82,6 +83,9 @@ for _command in (
     sources,
 ):
     data.add_command(_command)
+
+
+cli.add_command(backbones)
 
 
 @cli.command()
