@@ -11,6 +11,7 @@ a path         a .safetensors file, or a .pth that holds tensors alone
 import importlib
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,7 +107,9 @@ def _fitted(state: StateDict, network: nn.Module) -> StateDict:
     adapt: Any = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if odd and adapt is not None:
         try:
-            return cast("StateDict", adapt(state, network))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of tensors that do not lie as torch likes them
+                return cast("StateDict", adapt(state, network))
         except (RuntimeError, ValueError, AttributeError, TypeError):
             return state
     return state

@@ -20,7 +20,9 @@ def keep_statistics(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, _BatchNorm):
             layer.register_forward_pre_hook(_hold)
-            layer.register_forward_hook(_release)
+            # Always: torch breaks the repeated pass off, by an exception, at the last tensor that
+            # it needs, which may be this layer's.
+            layer.register_forward_hook(_release, always_call=True)
 
 
 def _hold(layer: nn.Module, _: object) -> None:

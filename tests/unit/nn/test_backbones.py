@@ -131,7 +131,7 @@ def test_a_network_without_a_feature_map_is_refused() -> None:
     [
         ("test_resnet", 31, r"image_size_px \(31\) must be at least the stride.*resnet \(32\)"),
         ("test_vit", 100, r"image_size_px \(100\) must be a multiple of the stride.*vit \(16\)"),
-        ("test_maxvit", 288, r"image_size_px \(288\) does not suit train.backbone .*own is 160"),
+        ("efficientformer_l1", 128, r"image_size_px \(128\) does not suit .*its own is 224"),
     ],
 )
 def test_a_size_that_a_backbone_does_not_take_is_refused_with_one_that_it_takes(
@@ -220,11 +220,12 @@ def test_frozen_batch_statistics_stand_still() -> None:
     assert not any(name.startswith(("conv1", "bn1", "layer1")) for name in changed)
 
 
-@pytest.mark.parametrize(("name", "n_stages"), [("test_resnet", 5), ("test_vit", 7), NAMES[4:] * 2])
+@pytest.mark.parametrize(
+    ("name", "n_stages"), [("test_resnet", 5), ("test_vit", 7), ("seed_cnn", 4)]
+)
 def test_more_frozen_stages_than_there_are_is_refused_with_both_numbers(
     name: str, n_stages: int
 ) -> None:
-    n_stages = n_stages if isinstance(n_stages, int) else 4
     backbone = Backbone(name)
     backbone.freeze(n_stages - 1)
 
@@ -248,13 +249,14 @@ def counting_kept_bytes() -> Iterator[list[int]]:
 
 
 def learnt(backbone: Backbone, *, n_frozen: int) -> tuple[int, dict[str, Tensor]]:
-    """Bytes kept for the backward pass; then gradients and statistics after it."""
+    """Bytes kept for a backward pass; then gradients and statistics after two."""
     backbone.freeze(n_frozen)
     backbone.train()
-    with counting_kept_bytes() as kept:
-        loss = backbone(images(4, 64)).square().mean()
-    n_kept = sum(kept)
-    loss.backward()
+    for _ in range(2):
+        with counting_kept_bytes() as kept:
+            loss = backbone(images(4, 64)).square().mean()
+        n_kept = sum(kept)
+        loss.backward()
     network = backbone.network
     gradients = {
         name: weights.grad for name, weights in network.named_parameters() if weights.requires_grad

@@ -156,41 +156,58 @@ def test_timms_weights_are_named_with_their_tag(
 
 
 def test_a_norm_behind_the_pooling_becomes_the_one_before_it(hub: dict[str, Tensor]) -> None:
-    published = timm.create_model("test_vit", global_pool="avg")
-    torch.nn.init.normal_(published.fc_norm.weight)
-    hub |= published.state_dict()
-    backbone = Backbone("test_vit")
+    network = timm.create_model("test_vit2").eval()
+    torch.nn.init.normal_(network.fc_norm.weight)
+    hub |= network.state_dict()
+    backbone = Backbone("test_vit2").eval()
     images = torch.rand(2, 3, 160, 160)
 
     load_weights(backbone, weights="timm")
 
-    with torch.no_grad():
-        tokens = published.norm.eval()(published.eval().forward_features(images))
-        expected = published.fc_norm(tokens[:, 1:])
-        found = backbone.eval()(images)
+    expected = network.fc_norm(network.forward_features(images)[:, 1:])
+    found = backbone(images).flatten(2).transpose(1, 2)
     assert "norm.weight" not in hub
-    assert torch.allclose(found.flatten(2).transpose(1, 2), expected, atol=1e-5)
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_vit_relpos", "swin_tiny_patch4_window7_224"])
-def test_positions_of_another_size_are_interpolated(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    large = Backbone(name, image_size_px=224)
-    save_file(large.network.state_dict(), path)
-    small = Backbone(name, image_size_px=112)
+@pytest.mark.parametrize("origin", ["timm", "file"])
+def test_embedded_positions_of_another_size_are_interpolated(
+    origin: str, hub: dict[str, Tensor], tmp_path: Path
+) -> None:
+    hub |= timm.create_model("test_vit").state_dict()
+    save_file(hub, tmp_path / "weights.safetensors")
+    backbone = Backbone("test_vit", image_size_px=80)
 
-    load_weights(small, weights=str(path))
+    load_weights(
+        backbone, weights="timm" if origin == "timm" else str(tmp_path / "weights.safetensors")
+    )
 
-    state, own = large.network.state_dict(), small.network.state_dict()
-    changed = [key for key in own if own[key].shape != state[key].shape]
-    assert same({key: own[key] for key in own if key not in changed}, state)
-    if name == "test_vit":
-        assert changed == ["pos_embed"]
-        grid = state["pos_embed"][:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
-        resized = torch.nn.functional.interpolate(grid, (7, 7), mode="bicubic", antialias=True)
-        expected = resized.permute(0, 2, 3, 1).reshape(1, 49, -1)
-        assert torch.allclose(own["pos_embed"][:, 1:], expected, atol=1e-6)
-        assert torch.equal(own["pos_embed"][:, :1], state["pos_embed"][:, :1])
+    own = backbone.network.state_dict()
+    positions = own.pop("pos_embed")
+    grid = hub["pos_embed"][:, 1:].reshape(1, 10, 10, -1).permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(grid, (5, 5), mode="bicubic", antialias=True)
+    assert same(own, hub)
+    assert torch.equal(positions[:, :1], hub["pos_embed"][:, :1])
+    expected = resized.permute(0, 2, 3, 1).reshape(1, 25, -1)
+    assert torch.allclose(positions[:, 1:], expected, atol=1e-6)
+
+
+@pytest.mark.integration  # a network of 28 million weights, twice
+def test_so_are_the_biases_of_relative_positions(tmp_path: Path) -> None:
+    name = "swin_tiny_patch4_window7_224"
+    large, small = (Backbone(name, image_size_px=size_px) for size_px in (224, 112))
+    state = large.network.state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+
+    load_weights(small, weights=str(tmp_path / "weights.safetensors"))
+
+    own = small.network.state_dict()
+    changed = {key for key in own if own[key].shape != state[key].shape}
+    assert changed
+    assert all(key.endswith("relative_position_bias_table") for key in changed)
+    assert same({key: value for key, value in own.items() if key not in changed}, state)
+    for key in changed:  # the middle is where a position looks at itself
+        assert torch.allclose(own[key][len(own[key]) // 2], state[key][len(state[key]) // 2])
 
 
 def test_a_vit_of_another_width_is_refused(tmp_path: Path) -> None:
