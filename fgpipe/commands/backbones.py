@@ -11,12 +11,12 @@ MAX_COUNTED = 50
 """Backbones whose parameters are counted: that takes a fifth of a second each."""
 
 PRETRAINING = {
-    "inat": "iNaturalist",
     "in21k": "ImageNet-21k",
     "in22k": "ImageNet-22k",
     "in12k": "ImageNet-12k",
 }
-"""What in a tag tells of more and finer classes than ImageNet's 1,000."""
+"""What in a tag tells of more and finer classes than ImageNet's 1,000; timm 1.0.31 has no tag
+that tells of iNaturalist."""
 
 
 @click.command("backbones")
@@ -52,7 +52,7 @@ def backbones(pattern: str | None) -> None:
         )
     if any(_pretraining(tag) for name in names for tag in published(name)):
         click.echo(
-            "\nWeights of ImageNet-21k or iNaturalist know more and finer classes and come first. "
+            "\nWeights of ImageNet-21k (12k, 22k) know more and finer classes and come first. "
             "Choose\nany by `backbone: NAME.TAG` under `weights: timm`, and mind the licence."
         )
 
@@ -88,7 +88,8 @@ def _figures(name: str, *, is_counted: bool) -> str:
 
 def _told(tag: "Tag", *, is_default: bool) -> str:
     """What is known of a set of weights: size, what it was trained on first, licence."""
-    known = [f"{tag.size_px} px", tag.licence or "licence unknown", _pretraining(tag)]
+    licence = "licence unknown" if tag.licence in {None, "unknown"} else tag.licence
+    known = [f"{tag.size_px} px", licence, _pretraining(tag)]
     if is_default:
         known.append("the default")
     return f"  .{tag.name}: {', '.join(filter(None, known))}"

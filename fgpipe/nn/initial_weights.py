@@ -100,19 +100,18 @@ def _fitted(state: StateDict, network: nn.Module) -> StateDict:
         state = {_before_pooling(key): value for key, value in state.items()}
     if any(key not in state for key in own):
         return state
-    odd = [key for key in own if state[key].shape != own[key].shape]
-    for key in odd:
-        if state[key].shape == own[key].shape[:2]:  # a linear layer that became a 1x1 convolution
-            state = state | {key: state[key].reshape(own[key].shape)}
+    for key, value in own.items():
+        if state[key].shape == value.shape[:2]:  # a linear layer that became a 1x1 convolution
+            state = state | {key: state[key].reshape(value.shape)}
     adapt: Any = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    if odd and adapt is not None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of tensors that do not lie as torch likes them
-                return cast("StateDict", adapt(state, network))
-        except (RuntimeError, ValueError, AttributeError, TypeError):
-            return state
-    return state
+    if adapt is None or all(state[key].shape == value.shape for key, value in own.items()):
+        return state
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tensors that do not lie as torch likes them
+            return cast("StateDict", adapt(state, network))
+    except Exception:  # noqa: BLE001 - each filter has errors of its own; what fits not is told
+        return state
 
 
 def _before_pooling(key: str) -> str:
@@ -164,6 +163,8 @@ def _renamed(state: StateDict, *, name: str) -> StateDict:
 
 
 def _downloaded(name: str, *, image_size_px: int) -> tuple[StateDict, str]:
+    if not published(name):
+        raise ConfigError(f"train.weights: timm has no weights of {name}; use scratch or a file")
     if not settings.online():
         raise UnavailableError(
             f"train.weights: timm downloads the weights of {name}, and fgpipe goes to no network "

@@ -84,7 +84,7 @@ def test_the_graph_is_the_kept_weights(ready: Path) -> None:
     network.load_state_dict(load_file(payload / "model.safetensors"))
     pixels = np.load(ready / "data" / "03_preprocess" / "payload" / "images.npy")[:20]
     with torch.inference_mode():
-        expected, _ = network(torch.from_numpy(pixels))
+        expected = network(torch.from_numpy(pixels)).logits
     logits = Predictor.load(payload, precision="f32").logits(pixels)
     assert np.allclose(logits, expected.numpy(), atol=1e-3)
 
@@ -106,6 +106,37 @@ def test_a_training_broken_off_leaves_the_bytes_of_an_undisturbed_one(ready: Pat
     assert len(ports.tracker.runs) == 1
 
 
+@pytest.mark.parametrize(
+    ("backbone", "values"),
+    [
+        ("test_vit", {"low_size_px": 32, "finish_epochs": 1}),
+        ("test_vit", {"frozen_stages": 0, "layer_decay": 0.7, "checkpoint_activations": True}),
+        ("seed_cnn", {}),
+    ],
+)
+def test_it_trains_and_exports_a_backbone_of_another_kind(
+    ready: Path, backbone: str, values: dict[str, object]
+) -> None:
+    change_params(ready, train={"backbone": backbone} | values)
+
+    record = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert isinstance(record, TrainedModel)
+    assert record.recogniser.backbone == backbone
+    assert record.graph_max_error < 1e-3
+
+
+def test_recomputed_activations_leave_the_same_weights(ready: Path) -> None:
+    change_params(ready, train={"precision": "fp32"})
+    kept = run_stage("train", root=ready, ports=fake_ports(ready))
+    change_params(ready, train={"checkpoint_activations": True})
+
+    recomputed = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert isinstance(kept, TrainedModel)
+    assert recomputed == kept
+
+
 def break_off(figures: EpochFigures) -> None:
     raise KeyboardInterrupt
 
@@ -125,12 +156,23 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
     ("values", "message"),
     [
         ({"backbone": "resnet81"}, "timm has no model 'resnet81'"),
+        (
+            {"backbone": "vit_small_patch14_dinov2"},
+            r"image_size_px \(64\) must be a multiple of the stride .* \(14\)",
+        ),
+        (
+            {"backbone": "test_vit", "low_size_px": 40, "finish_epochs": 1},
+            r"low_size_px \(40\) must be a multiple of the stride .* \(16\)",
+        ),
+        (
+            {"backbone": "seed_cnn", "checkpoint_activations": True},
+            "checkpoint_activations: seed_cnn keeps its activations",
+        ),
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
-        ({"backbone": "test_vit"}, "choose a convolutional network"),
     ],
 )
-def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], message: str) -> None:
+def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, object], message: str) -> None:
     change_params(ready, train=values)
 
     with pytest.raises(ConfigError, match=message):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fgpipe.errors import ConfigError, UnavailableError
 from fgpipe.nn.backbones import Backbone
-from fgpipe.nn.initial_weights import PACKAGED, availability, load_weights
+from fgpipe.nn.initial_weights import PACKAGED, _fitted, availability, load_weights
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -208,6 +208,22 @@ def test_so_are_the_biases_of_relative_positions(tmp_path: Path) -> None:
     assert same({key: value for key, value in own.items() if key not in changed}, state)
     for key in changed:  # the middle is where a position looks at itself
         assert torch.allclose(own[key][len(own[key]) // 2], state[key][len(state[key]) // 2])
+
+
+def test_a_linear_layer_behind_the_pooling_becomes_a_convolution_of_one_cell() -> None:
+    whole = timm.create_model("test_convnext", head_hidden_size=8)
+    headless = timm.create_model("test_convnext", head_hidden_size=8, num_classes=0, global_pool="")
+
+    state = _fitted(whole.state_dict(), headless)
+
+    headless.load_state_dict({name: state[name] for name in headless.state_dict()})
+    kernel = headless.head.pre_logits.fc.weight
+    assert torch.equal(kernel[:, :, 0, 0], whole.head.pre_logits.fc.weight)
+
+
+def test_a_network_of_which_timm_has_no_weights_is_named() -> None:
+    with pytest.raises(ConfigError, match="timm has no weights of test_mambaout; use scratch"):
+        load_weights(Backbone("test_mambaout"), weights="timm")
 
 
 def test_a_vit_of_another_width_is_refused(tmp_path: Path) -> None:

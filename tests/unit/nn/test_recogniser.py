@@ -10,9 +10,9 @@ from fgpipe.nn.recogniser import build
 from fgpipe.records import RecogniserSpec
 
 
-def spec(head: str = "linear") -> RecogniserSpec:
+def spec(head: str = "linear", *, backbone: str = "test_resnet") -> RecogniserSpec:
     return RecogniserSpec(
-        backbone="test_resnet",
+        backbone=backbone,
         head=head,
         n_classes=3,
         dropout=0.1,
@@ -51,9 +51,22 @@ def test_normalisation_is_the_specifications() -> None:
 
 
 @pytest.mark.integration  # an export takes seconds
-@pytest.mark.parametrize("head", ["linear", "gru"])
-def test_the_graph_does_what_torch_does_at_any_batch_size(tmp_path: Path, head: str) -> None:
-    network = build(spec(head), seed=0)
+@pytest.mark.parametrize(
+    ("head", "backbone"),
+    [
+        ("linear", "test_resnet"),
+        ("gru", "test_resnet"),
+        ("linear", "test_vit"),
+        ("gru", "test_vit"),
+        ("linear", "test_vit_relpos"),
+        ("linear", "test_mambaout"),
+        ("linear", "seed_cnn"),
+    ],
+)
+def test_the_graph_does_what_torch_does_at_any_batch_size(
+    tmp_path: Path, head: str, backbone: str
+) -> None:
+    network = build(spec(head, backbone=backbone), seed=0)
     torch.nn.init.normal_(network.head.classifier.weight)
     export_graph(network, tmp_path / "model.onnx", image_size_px=64)
     graph = ReferenceEvaluator(str(tmp_path / "model.onnx"))
