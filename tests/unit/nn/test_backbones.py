@@ -72,12 +72,13 @@ def test_a_network_whose_norm_is_behind_its_pooling_gives_a_map_without_it() -> 
 
 
 def test_a_vit_takes_lower_sizes_than_it_is_built_for() -> None:
-    backbone = Backbone("test_vit", image_size_px=96).eval()
+    name = "vit_tiny_patch16_224"
+    backbone = Backbone(name, image_size_px=96).eval()
 
     features = backbone(images(1, 64))
 
-    check_low_size("test_vit", image_size_px=96, low_size_px=64)
-    assert features.shape == (1, 64, 4, 4)
+    check_low_size(name, image_size_px=96, low_size_px=64)
+    assert features.shape == (1, 192, 4, 4)
 
 
 def test_building_draws_no_more_from_the_generator_than_timm_does() -> None:
@@ -188,18 +189,21 @@ def test_layers_go_from_the_pixels_up(name: str, lowest: str, highest: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "frozen"),
+    ("name", "n_stages", "frozen"),
     [
-        ("test_resnet", ("conv1.", "bn1.", "layer1.")),
-        ("test_vit", ("cls_token", "pos_embed", "patch_embed.", "blocks.0.")),
-        ("test_mambaout", ("stem.", "stages.0.")),
-        ("seed_cnn", ("layers.conv1.", "layers.conv2.")),
+        ("test_resnet", 2, ("conv1.", "bn1.", "layer1.")),
+        ("tf_efficientnet_lite0", 3, ("conv_stem.", "bn1.", "blocks.0.", "blocks.1.")),
+        ("test_vit", 2, ("cls_token", "pos_embed", "patch_embed.", "blocks.0.")),
+        ("test_mambaout", 2, ("stem.", "stages.0.")),
+        ("seed_cnn", 2, ("layers.conv1.", "layers.conv2.")),
     ],
 )
-def test_frozen_stages_do_not_learn_and_the_others_do(name: str, frozen: tuple[str, ...]) -> None:
+def test_frozen_stages_do_not_learn_and_the_others_do(
+    name: str, n_stages: int, frozen: tuple[str, ...]
+) -> None:
     backbone = Backbone(name)
 
-    backbone.freeze(2)
+    backbone.freeze(n_stages)
 
     for key, weights in backbone.network.named_parameters():
         assert weights.requires_grad is not key.startswith(frozen), key
