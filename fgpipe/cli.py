@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from fgpipe import __version__
+from fgpipe.commands.backbones import backbones
 from fgpipe.commands.bringing import fetch, import_, sources
 from fgpipe.commands.changing import add, relabel, remove
 from fgpipe.commands.changing import status as data_status
@@ -87,6 +88,7 @@ for _command in (
 
 cli.add_command(find_lr)
 cli.add_command(plan)
+cli.add_command(backbones)
 
 
 @cli.command()

@@ -132,7 +132,7 @@ class TrainConfig(Section):
     """Backbone, head and how they are trained."""
 
     backbone: Annotated[str, Field(min_length=1)]
-    """A timm model name, or ``seed_cnn``."""
+    """A timm model name, with or without the tag of its weights, or ``seed_cnn``."""
     weights: Annotated[str, Field(min_length=1)]
     """``packaged`` (from an installed package), ``timm`` (downloaded; needs
     ``FGPIPE_ONLINE=1``), ``scratch``, or the path of a .safetensors or .pth file."""
@@ -223,6 +223,9 @@ class TrainConfig(Section):
     before CUDA 8.0."""
     threads: Literal["auto"] | Count
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
+    checkpoint_activations: bool
+    """Computes activations again in the backward pass instead of keeping them: less memory, a
+    third more time."""
 
     @field_validator("augment")
     @classmethod
@@ -242,6 +245,34 @@ class TrainConfig(Section):
             message = (
                 f"finish_epochs ({self.finish_epochs}) must be below epochs ({self.epochs}) "
                 f"under low_size_px ({self.low_size_px})"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_seed_cnn(self) -> Self:
+        if self.backbone != "seed_cnn":
+            return self
+        if self.low_size_px:
+            message = (
+                f"low_size_px ({self.low_size_px}) must be 0 under backbone (seed_cnn), whose "
+                "dense layer has weights for one size of images"
+            )
+            raise ValueError(message)
+        if self.weights in {"packaged", "timm"}:
+            message = (
+                f"weights ({self.weights}) must be scratch or a file under backbone (seed_cnn), of "
+                "which none are published"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _freezes_what_was_learnt(self) -> Self:
+        if self.weights == "scratch" and self.frozen_stages:
+            message = (
+                f"frozen_stages ({self.frozen_stages}) must be 0 under weights (scratch): they "
+                "would stay as they were drawn"
             )
             raise ValueError(message)
         return self

@@ -281,7 +281,7 @@ class RecogniserSpec(Part):
     """All that is needed to build the network again, without its weights."""
 
     backbone: str
-    """A timm model name."""
+    """A timm model name, with or without the tag of its weights, or ``seed_cnn``."""
     head: HeadName
     """Which head reads the feature map."""
     n_classes: int

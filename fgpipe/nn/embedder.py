@@ -191,12 +191,13 @@ def _compile(precision: "Precision") -> Any:  # noqa: ANN401 - OpenVINO has no t
     import torch
     from torch import Tensor, nn
 
-    from fgpipe.nn.backbones import Backbone, load_weights, normalisation
+    from fgpipe.nn.backbones import Backbone, normalisation
+    from fgpipe.nn.initial_weights import load_weights
     from fgpipe.nn.openvino_cpu import cpu_options, openvino
 
     normal = normalisation(BACKBONE)
     backbone = Backbone(BACKBONE)
-    load_weights(backbone, name=BACKBONE, weights="packaged")
+    load_weights(backbone, weights="packaged")
 
     class Halfway(nn.Module):
         """Stage by stage, as timm's ``forward_features`` goes."""

@@ -20,8 +20,9 @@ from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
 from fgpipe.metrics.calibration import softmax
-from fgpipe.nn.backbones import load_weights, normalisation
+from fgpipe.nn.backbones import normalisation
 from fgpipe.nn.export import export_graph
+from fgpipe.nn.initial_weights import load_weights
 from fgpipe.nn.losses import Criterion, create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.ports import Ports

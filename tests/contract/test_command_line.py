@@ -26,6 +26,7 @@ HEAVY = (
 )
 
 COMMANDS = {
+    "backbones": {"pattern"},
     "data add": {"path", "kind", "new_classes"},
     "data fetch": {"name"},
     "data label-errors": {"top"},

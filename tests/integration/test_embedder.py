@@ -58,11 +58,12 @@ def test_rows_are_those_of_torch(embedder: Embedder, folder: Path) -> None:
     exact = Embedder(None, precision="f32")
     import torch
 
-    from fgpipe.nn.backbones import Backbone, load_weights
+    from fgpipe.nn.backbones import Backbone
+    from fgpipe.nn.initial_weights import load_weights
 
     names = ["00.png", "20.png"]
     backbone = Backbone(module.BACKBONE).eval()
-    load_weights(backbone, name=module.BACKBONE, weights="packaged")
+    load_weights(backbone, weights="packaged")
     images = [Image.open(folder / name).resize((160, 160), 2, reducing_gap=2.0) for name in names]
     pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1
     slow = []

@@ -106,6 +106,7 @@ def test_a_training_broken_off_leaves_the_bytes_of_an_undisturbed_one(ready: Pat
     assert len(ports.tracker.runs) == 1
 
 
+<<<<<<< HEAD
 def test_a_training_broken_off_is_not_gone_on_with_when_its_augmentation_was_edited(
     ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,11 +134,41 @@ def test_a_training_broken_off_is_not_gone_on_with_when_its_augmentation_was_edi
 )
 def test_it_trains_with_all_that_changes_images(ready: Path, values: dict[str, object]) -> None:
     change_params(ready, train=values)
+=======
+@pytest.mark.parametrize(
+    ("backbone", "values"),
+    [
+        ("test_vit", {"low_size_px": 32, "finish_epochs": 1}),
+        ("test_vit", {"frozen_stages": 0, "layer_decay": 0.7, "checkpoint_activations": True}),
+        ("seed_cnn", {}),
+    ],
+)
+def test_it_trains_and_exports_a_backbone_of_another_kind(
+    ready: Path, backbone: str, values: dict[str, object]
+) -> None:
+    change_params(ready, train={"backbone": backbone} | values)
+>>>>>>> backbones
 
     record = run_stage("train", root=ready, ports=fake_ports(ready))
 
     assert isinstance(record, TrainedModel)
+<<<<<<< HEAD
     assert all(np.isfinite(figures.train_loss) for figures in record.curves)
+=======
+    assert record.recogniser.backbone == backbone
+    assert record.graph_max_error < 1e-3
+
+
+def test_recomputed_activations_leave_the_same_weights(ready: Path) -> None:
+    change_params(ready, train={"precision": "fp32"})
+    kept = run_stage("train", root=ready, ports=fake_ports(ready))
+    change_params(ready, train={"checkpoint_activations": True})
+
+    recomputed = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert isinstance(kept, TrainedModel)
+    assert recomputed == kept
+>>>>>>> backbones
 
 
 def break_off(figures: EpochFigures) -> None:
@@ -159,13 +190,28 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
     ("values", "message"),
     [
         ({"backbone": "resnet81"}, "timm has no model 'resnet81'"),
+        (
+            {"backbone": "vit_small_patch14_dinov2"},
+            r"image_size_px \(64\) must be a multiple of the stride .* \(14\)",
+        ),
+        (
+            {"backbone": "test_vit", "low_size_px": 40, "finish_epochs": 1},
+            r"low_size_px \(40\) must be a multiple of the stride .* \(16\)",
+        ),
+        (
+            {"backbone": "seed_cnn", "checkpoint_activations": True},
+            "checkpoint_activations: seed_cnn keeps its activations",
+        ),
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
+<<<<<<< HEAD
         ({"backbone": "test_vit"}, "choose a convolutional network"),
         ({"augment": "mine.json"}, r"train.augment \(mine.json\) does not exist"),
+=======
+>>>>>>> backbones
     ],
 )
-def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], message: str) -> None:
+def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, object], message: str) -> None:
     change_params(ready, train=values)
 
     with pytest.raises(ConfigError, match=message):

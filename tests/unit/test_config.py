@@ -217,6 +217,43 @@ def test_every_augmentation_goes_with_images_that_have_a_brightness(
     assert load_params(written(content, tmp_path)).train.augment == augment
 
 
+SEED_CNN = {"backbone": "seed_cnn", "weights": "scratch", "frozen_stages": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "explanation"),
+    [
+        (
+            {"low_size_px": 16, "finish_epochs": 2},
+            "low_size_px (16) must be 0 under backbone (seed",
+        ),
+        ({"weights": "packaged"}, "weights (packaged) must be scratch or a file under backbone"),
+        ({"weights": "timm"}, "weights (timm) must be scratch or a file under backbone"),
+        ({"frozen_stages": 2}, "frozen_stages (2) must be 0 under weights (scratch)"),
+    ],
+)
+def test_what_the_seed_network_cannot_do_is_refused(
+    change: dict[str, object], explanation: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["train"] |= SEED_CNN
+    assert load_params(written(content, tmp_path)).train.backbone == "seed_cnn"
+    content["train"] |= change
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  train: {explanation}" in text
+
+
+def test_the_seed_network_starts_from_a_file_as_well(tmp_path: Path) -> None:
+    content = shipped()
+    content["train"] |= SEED_CNN | {"weights": "model.safetensors", "frozen_stages": 2}
+
+    params = load_params(written(content, tmp_path))
+
+    assert params.train.weights == "model.safetensors"
+
+
 def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:
     content = shipped()
     content["manifest"]["fractions"]["holdout"] = 0.0

@@ -10,9 +10,13 @@ from fgpipe.nn.recogniser import build
 from fgpipe.records import RecogniserSpec
 
 
+<<<<<<< HEAD
 def spec(head: str = "linear", **options: object) -> RecogniserSpec:
+=======
+def spec(head: str = "linear", *, backbone: str = "test_resnet") -> RecogniserSpec:
+>>>>>>> backbones
     return RecogniserSpec(
-        backbone="test_resnet",
+        backbone=backbone,
         head=head,
         n_classes=3,
         dropout=0.1,
@@ -53,6 +57,7 @@ def test_normalisation_is_the_specifications() -> None:
 
 @pytest.mark.integration  # an export takes seconds
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     "options",
     [
         {"head": "linear"},
@@ -78,6 +83,24 @@ def test_the_graph_does_what_torch_does_at_any_batch_size(
         if value.is_floating_point():
             noise = torch.rand_like(value) if "var" in name else torch.randn_like(value)
             value.add_(0.2 * noise)
+=======
+    ("head", "backbone"),
+    [
+        ("linear", "test_resnet"),
+        ("gru", "test_resnet"),
+        ("linear", "test_vit"),
+        ("gru", "test_vit"),
+        ("linear", "test_vit_relpos"),
+        ("linear", "test_mambaout"),
+        ("linear", "seed_cnn"),
+    ],
+)
+def test_the_graph_does_what_torch_does_at_any_batch_size(
+    tmp_path: Path, head: str, backbone: str
+) -> None:
+    network = build(spec(head, backbone=backbone), seed=0)
+    torch.nn.init.normal_(network.head.classifier.weight)
+>>>>>>> backbones
     export_graph(network, tmp_path / "model.onnx", image_size_px=64)
     graph = ReferenceEvaluator(str(tmp_path / "model.onnx"))
 
