@@ -305,12 +305,35 @@ def load_params(path: Path) -> Params:
         ConfigError: If the file is missing, is not YAML, or a key is missing, unknown or
             has an impossible value. The message names each key's path, at most five.
     """
+    return parse_params(read_params(path), path=path)
+
+
+def read_params(path: Path) -> str:
+    """The text of ``params.yaml``, with its line ends as they are.
+
+    Raises:
+        ConfigError: If the file cannot be read.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_bytes().decode()
     except FileNotFoundError:
         message = f"{path} does not exist; run fgpipe in the project's folder"
         raise ConfigError(message) from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} is not valid YAML: {error}"
+        raise ConfigError(message) from None
+
+
+def parse_params(text: str, *, path: Path) -> Params:
+    """Check the text of ``params.yaml``, as :func:`load_params` does.
+
+    Args:
+        text: What the file says, or is to say.
+        path: The file, for messages.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         message = f"{path} is not valid YAML: {error}"
         raise ConfigError(message) from None
     try:
