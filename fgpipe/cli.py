@@ -18,6 +18,7 @@ from fgpipe.commands.checking import docs, profile
 from fgpipe.commands.looking import label_errors, show
 from fgpipe.commands.project import project_root, real_ports
 from fgpipe.commands.remotes import pull, push, remote
+from fgpipe.commands.tuning import tune
 from fgpipe.errors import FgpipeError
 
 
@@ -58,6 +59,9 @@ STAGE_HELP = {
 }
 for _name, _help in STAGE_HELP.items():
     cli.add_command(_stage_command(_name, _help))
+
+
+cli.add_command(tune)
 
 
 @cli.group()
