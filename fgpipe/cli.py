@@ -20,6 +20,7 @@ from fgpipe.commands.looking import label_errors, show
 from fgpipe.commands.planning import find_lr, plan
 from fgpipe.commands.project import project_root, real_ports
 from fgpipe.commands.remotes import pull, push, remote
+from fgpipe.commands.tuning import tune
 from fgpipe.errors import FgpipeError
 
 
@@ -60,6 +61,9 @@ STAGE_HELP = {
 }
 for _name, _help in STAGE_HELP.items():
     cli.add_command(_stage_command(_name, _help))
+
+
+cli.add_command(tune)
 
 
 @cli.group()

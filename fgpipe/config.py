@@ -399,13 +399,20 @@ def parse_params(text: str, *, path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(_explain(path, error)) from None
+        raise ConfigError(explain(path, error)) from None
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+def explain(path: Path, error: ValidationError, *, under: str = "") -> str:
+    """What is wrong in a YAML file, each key with its path and value; at most five.
+
+    Args:
+        path: The file.
+        error: What pydantic found.
+        under: Path of the key that was held against a model, if not all of the file.
+    """
     lines = [f"{path} has {error.error_count()} wrong value(s):"]
     for problem in error.errors()[:5]:
-        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(filter(None, [under, *(str(part) for part in problem["loc"])]))
         text = problem["msg"].removeprefix("Value error, ")
         match problem["type"]:
             case "missing":

@@ -87,12 +87,103 @@ class Tracker(Protocol):
         """Start the run of ``input_key``, or take an unfinished one up again."""
         ...
 
+    def search(
+        self, *, key: str, parameters: Mapping[str, object]
+    ) -> AbstractContextManager["SearchRun"]:
+        """Start the run of the search of that key, or take it up again."""
+        ...
+
     def log_evaluation(self, evaluation: Evaluation, payload: Path) -> None:
         """Add figures and report to the candidate's run; twice changes nothing."""
         ...
 
     def log_gate(self, decision: GateDecision) -> None:
         """Tag the candidate's run with the verdict; twice changes nothing."""
+        ...
+
+
+Scalar = str | int | float | bool
+"""What one value in ``params.yaml`` can be."""
+
+TrialState = Literal["finished", "pruned", "failed"]
+"""How a trial ended: with its last epoch, before it for want of promise, or by an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One training of a search."""
+
+    number: int
+    """From 0; that of a trial that was killed is not given again."""
+    values: Mapping[str, Scalar]
+    """By the path of a key of ``params.yaml``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """What became of a trial."""
+
+    trial: Trial
+    state: TrialState
+    value: float | None
+    """The objective's, if it finished."""
+    note: str
+    """What there is to say of one that did not finish."""
+
+
+class Searcher(Protocol):
+    """Chooses what to try next from what was tried, and keeps it when its process is killed."""
+
+    def results(self) -> tuple[TrialResult, ...]:
+        """Every trial that ended, in the order in which they began."""
+        ...
+
+    def take_up(self) -> int:
+        """Set trials that a killed process left to be tried again; how many there are."""
+        ...
+
+    def begin(self, first: Mapping[str, Scalar] | None) -> Trial:
+        """What to try.
+
+        Args:
+            first: What to try if nothing was tried yet.
+        """
+        ...
+
+    def report(self, trial: Trial, *, epoch: int, value: float) -> bool:
+        """Note the objective after an epoch; whether to stop the trial there."""
+        ...
+
+    def end(self, result: TrialResult) -> None:
+        """Note what became of a trial."""
+        ...
+
+    def importances(self) -> Mapping[str, float]:
+        """Each parameter's share in how trials differ, the largest first; empty if unknown."""
+        ...
+
+
+class SearchRun(Protocol):
+    """A search that is being tracked; its trials are runs inside it."""
+
+    def training(
+        self, *, input_key: str, parameters: Mapping[str, object], trial: int
+    ) -> AbstractContextManager[TrainingRun]:
+        """Start the run of a trial's training, or take an unfinished one up again."""
+        ...
+
+    def end_trial(self, trial: int, state: TrialState) -> None:
+        """Say of a trial's run, if it has one, how it ended."""
+        ...
+
+    def show(self, figures: Mapping[str, float], *, best: Trial, files: Mapping[str, str]) -> None:
+        """Show how far the search is.
+
+        Args:
+            figures: By name.
+            best: The best trial so far.
+            files: Texts to keep, by file name.
+        """
         ...
 
 

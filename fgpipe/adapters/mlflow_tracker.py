@@ -19,7 +19,7 @@ from fgpipe import settings
 from fgpipe.adapters import mlflow_store as store
 from fgpipe.operations.provenance import data_hash, git_commit
 from fgpipe.pipeline import RAW
-from fgpipe.ports import TrainingRun
+from fgpipe.ports import SearchRun, TrainingRun, Trial, TrialState
 from fgpipe.records import (
     EpochFigures,
     Evaluation,
@@ -41,6 +41,14 @@ EVALUATION_SHA256 = "fgpipe.evaluation_sha256"
 """Run: the evaluation whose figures it shows; set when they are all there."""
 GIT_DIRTY = "fgpipe.git_dirty"
 """Run: whether tracked files differed from the commit."""
+SEARCH_KEY = "fgpipe.search_key"
+"""Run: of a search, what it searches; its trials' runs name it as their parent."""
+PARENT = "mlflow.parentRunId"
+"""Run: the one that MLflow shows it under."""
+TRIAL = "fgpipe.trial"
+"""Run: which trial of the search above it this is; of the search itself, the best."""
+TRIAL_STATE = "fgpipe.trial_state"
+"""Run: how the trial ended."""
 GATE_SUMMARY = "fgpipe.gate_summary"
 """Run: the verdict in a sentence."""
 
@@ -73,21 +81,58 @@ class MlflowTracker:
             input_key: Hash of all the training depends on.
             parameters: Its parameters, nested as in ``params.yaml``.
         """
-        run_id = self._unfinished(input_key) or self._create(
-            f"train-{input_key[:8]}", tags={store.INPUT_KEY: input_key}
+        with self._training(input_key=input_key, parameters=parameters, tags={}) as run:
+            yield run
+
+    @contextmanager
+    def search(self, *, key: str, parameters: Mapping[str, object]) -> Iterator[SearchRun]:
+        """Start the run of the search of that key, or take it up again.
+
+        Args:
+            key: Hash of what is searched.
+            parameters: What is searched, nested or not.
+        """
+        from mlflow.entities import Param
+
+        run_id = self._newest(f"tags.`{SEARCH_KEY}` = '{key}'") or self._create(
+            f"search-{key[:8]}", tags={SEARCH_KEY: key}
         )
-        self._describe(run_id, parameters)
+        self._client.update_run(run_id, status="RUNNING")
+        self._client.log_batch(
+            run_id, params=[Param(name, value) for name, value in _flat(parameters).items()]
+        )
+        with self._ended(run_id):
+            yield _MlflowSearch(self, run_id)
+
+    @contextmanager
+    def _training(
+        self, *, input_key: str, parameters: Mapping[str, object], tags: Mapping[str, str]
+    ) -> Iterator["_MlflowRun"]:
+        name = f"trial-{tags[TRIAL]}" if TRIAL in tags else f"train-{input_key[:8]}"
+        run_id = self._unfinished(input_key) or self._create(
+            name, tags={store.INPUT_KEY: input_key}
+        )
+        self._client.update_run(run_id, status="RUNNING", name=name)
+        self._describe(run_id, parameters, tags=tags)
         monitor = self._monitor(run_id)
         monitor.start()
+        with self._ended(run_id):
+            try:
+                yield _MlflowRun(self._client, run_id)
+            finally:
+                monitor.finish()
+
+    @contextmanager
+    def _ended(self, run_id: str) -> Iterator[None]:
+        """Say of a run how it ended."""
         status = "KILLED"
         try:
-            yield _MlflowRun(self._client, run_id)
+            yield
             status = "FINISHED"
         except Exception:
             status = "FAILED"
             raise
         finally:
-            monitor.finish()
             self._client.set_terminated(run_id, status)
 
     def log_evaluation(self, evaluation: Evaluation, payload: Path) -> None:
@@ -107,16 +152,14 @@ class MlflowTracker:
         self._client.set_tag(run_id, GATE_SUMMARY, decision.summary)
 
     def _unfinished(self, input_key: str) -> str | None:
-        runs = self._client.search_runs(
-            [store.experiment_id(self._client, root=self._root)],
-            f"tags.`{store.INPUT_KEY}` = '{input_key}' and attributes.status != 'FINISHED'",
-            max_results=1,
+        return self._newest(
+            f"tags.`{store.INPUT_KEY}` = '{input_key}' and attributes.status != 'FINISHED'"
         )
-        if not runs:
-            return None
-        run_id = str(runs[0].info.run_id)
-        self._client.update_run(run_id, status="RUNNING")
-        return run_id
+
+    def _newest(self, condition: str) -> str | None:
+        experiment = store.experiment_id(self._client, root=self._root)
+        runs = self._client.search_runs([experiment], condition, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
 
     def _run_of(self, train_sha256: str) -> str:
         """The run that made a model, or a new one where the store has none."""
@@ -132,11 +175,13 @@ class MlflowTracker:
         )
         return str(run.info.run_id)
 
-    def _describe(self, run_id: str, parameters: Mapping[str, object]) -> None:
+    def _describe(
+        self, run_id: str, parameters: Mapping[str, object], *, tags: Mapping[str, str]
+    ) -> None:
         """Parameters, code and data set of a run."""
         from mlflow.entities import Param, RunTag
 
-        tags = {GIT_DIRTY: str(_is_dirty(self._root)).lower()}
+        tags = {**tags, GIT_DIRTY: str(_is_dirty(self._root)).lower()}
         for name, value in (
             (store.GIT_COMMIT, git_commit(self._root)),
             (store.DATA_HASH, data_hash(self._root)),
@@ -178,12 +223,51 @@ class MlflowTracker:
         )
 
 
+class _MlflowSearch:
+    """A search that is being tracked; fulfils ``ports.SearchRun``."""
+
+    def __init__(self, tracker: MlflowTracker, run_id: str) -> None:
+        self._tracker = tracker
+        self._run_id = run_id
+        self._runs: dict[int, str] = {}
+
+    @contextmanager
+    def training(
+        self, *, input_key: str, parameters: Mapping[str, object], trial: int
+    ) -> Iterator[TrainingRun]:
+        """Start the run of a trial's training, or take an unfinished one up again."""
+        tags = {PARENT: self._run_id, TRIAL: str(trial)}
+        with self._tracker._training(  # noqa: SLF001 - same module
+            input_key=input_key, parameters=parameters, tags=tags
+        ) as run:
+            self._runs[trial] = run.run_id
+            yield run
+
+    def end_trial(self, trial: int, state: TrialState) -> None:
+        """Say of a trial's run, if it has one, how it ended; it is not taken up again."""
+        run_id = self._runs.get(trial)
+        if run_id is not None:
+            client = self._tracker._client  # noqa: SLF001 - same module
+            client.set_tag(run_id, TRIAL_STATE, state)
+            client.set_terminated(run_id, "FAILED" if state == "failed" else "FINISHED")
+
+    def show(self, figures: Mapping[str, float], *, best: Trial, files: Mapping[str, str]) -> None:
+        """Show how far the search is; the best trial's values are tags, which can change."""
+        client = self._tracker._client  # noqa: SLF001 - same module
+        _log_metrics(client, self._run_id, figures)
+        client.set_tag(self._run_id, TRIAL, str(best.number))
+        for name, value in best.values.items():
+            client.set_tag(self._run_id, f"best.{name}", str(value))
+        for name, text in files.items():
+            client.log_text(self._run_id, text, f"search/{name}")
+
+
 class _MlflowRun:
     """A training that is being tracked; fulfils ``ports.TrainingRun``."""
 
     def __init__(self, client: "MlflowClient", run_id: str) -> None:
         self._client = client
-        self._run_id = run_id
+        self.run_id = run_id
         history = client.get_metric_history(run_id, "train_loss")
         self._logged = {int(metric.step) for metric in history}
 
@@ -195,16 +279,16 @@ class _MlflowRun:
         """Tie the run to what it made; epochs that a kill kept from the log are added."""
         for figures in trained.curves:
             self._log(figures, {})
-        _log_metrics(self._client, self._run_id, {"best_epoch": float(trained.best_epoch)})
+        _log_metrics(self._client, self.run_id, {"best_epoch": float(trained.best_epoch)})
         for name in ("recogniser.json", "curves.csv"):
-            self._client.log_artifact(self._run_id, str(payload / name), "train")
-        self._client.set_tag(self._run_id, store.TRAIN_SHA256, trained.sha256())
+            self._client.log_artifact(self.run_id, str(payload / name), "train")
+        self._client.set_tag(self.run_id, store.TRAIN_SHA256, trained.sha256())
 
     def _log(self, figures: EpochFigures, speed: Mapping[str, float]) -> None:
         if figures.epoch in self._logged:
             return
         values = figures.model_dump(exclude={"epoch"}, exclude_none=True)
-        _log_metrics(self._client, self._run_id, {**values, **speed}, step=figures.epoch)
+        _log_metrics(self._client, self.run_id, {**values, **speed}, step=figures.epoch)
         self._logged.add(figures.epoch)
 
 

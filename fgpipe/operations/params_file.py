@@ -14,10 +14,8 @@ import yaml
 
 from fgpipe.config import parse_params, read_params
 from fgpipe.errors import ConfigError
+from fgpipe.ports import Scalar
 from fgpipe.records import write_atomically
-
-Scalar = str | int | float | bool
-"""What one value in ``params.yaml`` can be."""
 
 
 def write_values(path: Path, values: Mapping[str, Scalar]) -> dict[str, Scalar]:

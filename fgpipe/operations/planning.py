@@ -10,9 +10,9 @@ from fgpipe.config import load_params
 from fgpipe.errors import ConfigError
 from fgpipe.images.batches import steps_per_epoch
 from fgpipe.images.table import read_table
-from fgpipe.operations.params_file import Scalar, write_values
+from fgpipe.operations.params_file import write_values
 from fgpipe.pipeline import load_record, stage_named
-from fgpipe.ports import Reproducer
+from fgpipe.ports import Reproducer, Scalar
 from fgpipe.records import Manifest, Preprocessed, Stored
 from fgpipe.stages.train import Start, prepare
 from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test

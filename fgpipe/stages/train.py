@@ -20,7 +20,7 @@ from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
 from fgpipe.metrics.calibration import softmax
-from fgpipe.nn.backbones import normalisation
+from fgpipe.nn.backbones import check_low_size, normalisation
 from fgpipe.nn.export import export_graph
 from fgpipe.nn.initial_weights import load_weights
 from fgpipe.nn.losses import Criterion, create_criterion
@@ -61,7 +61,7 @@ def train(
     A training that was killed goes on from its last epoch.
 
     Raises:
-        ConfigError: If backbone, weights, augmentation or device are not to be had.
+        ConfigError: As :func:`prepare` does.
         PipelineError: If the loss is not finite, or the graph does not do what torch does.
     """
     table = read_table(manifest.payload)
@@ -136,13 +136,19 @@ def prepare(
     """Network and course of a training, before its first step.
 
     Raises:
-        ConfigError: If backbone, weights or device are not to be had.
+        ConfigError: If backbone, weights, augmentation or device are not to be had, or the
+            backbone takes no images of the size.
     """
     resolved = resolve(device=config.device, precision=config.precision, threads=config.threads)
     spec = _specify(manifest, preprocess.record, config=config)
+    check_low_size(
+        config.backbone, image_size_px=spec.image_size_px, low_size_px=config.low_size_px
+    )
     network = build(spec, seed=config.seed)
-    origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
+    origin = load_weights(network.backbone, weights=config.weights)
     network.backbone.freeze(config.frozen_stages)
+    if config.checkpoint_activations:
+        network.backbone.checkpoint_activations()
     examples = _examples(table, manifest=manifest, payload=preprocess.payload)
     sizes_px = {spec.image_size_px, config.low_size_px} - {0}
     course = Course(

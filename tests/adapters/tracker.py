@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fgpipe.ports import Trial, TrialState
 from fgpipe.records import EpochFigures, Evaluation, GateDecision, TrainedModel
 
 
@@ -31,10 +32,41 @@ class FakeTrainingRun:
         self.payload = payload
 
 
+@dataclass
+class FakeSearchRun:
+    """What one search told its tracker."""
+
+    tracker: "FakeTracker"
+    key: str
+    parameters: dict[str, object]
+    trials: dict[int, FakeTrainingRun] = field(default_factory=dict)
+    states: dict[int, TrialState] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    best: Trial | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def training(
+        self, *, input_key: str, parameters: Mapping[str, object], trial: int
+    ) -> Iterator[FakeTrainingRun]:
+        with self.tracker.training(input_key=input_key, parameters=parameters) as run:
+            self.trials[trial] = run
+            yield run
+
+    def end_trial(self, trial: int, state: TrialState) -> None:
+        self.states[trial] = state
+
+    def show(self, figures: Mapping[str, float], *, best: Trial, files: Mapping[str, str]) -> None:
+        self.figures = dict(figures)
+        self.best = best
+        self.files = dict(files)
+
+
 class FakeTracker:
     """Keeps what it is told; an unfinished training of the same key is taken up again."""
 
     def __init__(self) -> None:
+        self.searches: dict[str, FakeSearchRun] = {}
         self.on_epoch: Callable[[EpochFigures], None] | None = None
         self.runs: list[FakeTrainingRun] = []
         self.evaluations: list[tuple[Evaluation, Path]] = []
@@ -52,6 +84,10 @@ class FakeTracker:
             self.runs.append(run)
         run.on_epoch = self.on_epoch
         yield run
+
+    @contextmanager
+    def search(self, *, key: str, parameters: Mapping[str, object]) -> Iterator[FakeSearchRun]:
+        yield self.searches.setdefault(key, FakeSearchRun(self, key, dict(parameters)))
 
     def log_evaluation(self, evaluation: Evaluation, payload: Path) -> None:
         if (evaluation, payload) not in self.evaluations:

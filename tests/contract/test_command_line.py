@@ -18,6 +18,7 @@ HEAVY = (
     "mlflow",
     "numpy",
     "openvino",
+    "optuna",
     "pandas",
     "prefect",
     "pydantic",
@@ -47,6 +48,7 @@ COMMANDS = {
     "schedule": {"arguments"},
     "serve": {"port", "host"},
     "status": set(),
+    "tune": {"number"},
     "ui": {"port"},
 } | {stage.name: set() for stage in STAGES}
 """Every command with its parameters: the public surface."""

@@ -106,7 +106,6 @@ def test_a_training_broken_off_leaves_the_bytes_of_an_undisturbed_one(ready: Pat
     assert len(ports.tracker.runs) == 1
 
 
-<<<<<<< HEAD
 def test_a_training_broken_off_is_not_gone_on_with_when_its_augmentation_was_edited(
     ready: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +133,13 @@ def test_a_training_broken_off_is_not_gone_on_with_when_its_augmentation_was_edi
 )
 def test_it_trains_with_all_that_changes_images(ready: Path, values: dict[str, object]) -> None:
     change_params(ready, train=values)
-=======
+
+    record = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert isinstance(record, TrainedModel)
+    assert all(np.isfinite(figures.train_loss) for figures in record.curves)
+
+
 @pytest.mark.parametrize(
     ("backbone", "values"),
     [
@@ -147,14 +152,10 @@ def test_it_trains_and_exports_a_backbone_of_another_kind(
     ready: Path, backbone: str, values: dict[str, object]
 ) -> None:
     change_params(ready, train={"backbone": backbone} | values)
->>>>>>> backbones
 
     record = run_stage("train", root=ready, ports=fake_ports(ready))
 
     assert isinstance(record, TrainedModel)
-<<<<<<< HEAD
-    assert all(np.isfinite(figures.train_loss) for figures in record.curves)
-=======
     assert record.recogniser.backbone == backbone
     assert record.graph_max_error < 1e-3
 
@@ -168,7 +169,6 @@ def test_recomputed_activations_leave_the_same_weights(ready: Path) -> None:
 
     assert isinstance(kept, TrainedModel)
     assert recomputed == kept
->>>>>>> backbones
 
 
 def break_off(figures: EpochFigures) -> None:
@@ -204,11 +204,7 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
         ),
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
-<<<<<<< HEAD
-        ({"backbone": "test_vit"}, "choose a convolutional network"),
         ({"augment": "mine.json"}, r"train.augment \(mine.json\) does not exist"),
-=======
->>>>>>> backbones
     ],
 )
 def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, object], message: str) -> None:

@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 
 from fgpipe.errors import NotReadyError
-from fgpipe.ports import Checker, Registry, Tracker
+from fgpipe.ports import Checker, Registry, Searcher, SearchRun, Tracker
 from fgpipe.records import Baseline, EpochFigures
 from tests.adapters.checker import FakeChecker
 from tests.adapters.registry import FakeRegistry
-from tests.adapters.tracker import FakeTracker
+from tests.adapters.searcher import FakeSearcher
+from tests.adapters.tracker import FakeSearchRun, FakeTracker
 
 FIGURES = EpochFigures(
     epoch=1,
@@ -21,7 +22,14 @@ FIGURES = EpochFigures(
 
 
 @pytest.mark.parametrize(
-    ("port", "fake"), [(Checker, FakeChecker), (Registry, FakeRegistry), (Tracker, FakeTracker)]
+    ("port", "fake"),
+    [
+        (Checker, FakeChecker),
+        (Registry, FakeRegistry),
+        (Searcher, FakeSearcher),
+        (SearchRun, FakeSearchRun),
+        (Tracker, FakeTracker),
+    ],
 )
 def test_a_fake_has_every_method_of_its_port(port: type, fake: type) -> None:
     methods = {name for name in vars(port) if not name.startswith("_")}

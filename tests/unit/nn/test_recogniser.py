@@ -10,11 +10,9 @@ from fgpipe.nn.recogniser import build
 from fgpipe.records import RecogniserSpec
 
 
-<<<<<<< HEAD
-def spec(head: str = "linear", **options: object) -> RecogniserSpec:
-=======
-def spec(head: str = "linear", *, backbone: str = "test_resnet") -> RecogniserSpec:
->>>>>>> backbones
+def spec(
+    head: str = "linear", *, backbone: str = "test_resnet", **options: object
+) -> RecogniserSpec:
     return RecogniserSpec(
         backbone=backbone,
         head=head,
@@ -57,7 +55,6 @@ def test_normalisation_is_the_specifications() -> None:
 
 @pytest.mark.integration  # an export takes seconds
 @pytest.mark.parametrize(
-<<<<<<< HEAD
     "options",
     [
         {"head": "linear"},
@@ -70,6 +67,11 @@ def test_normalisation_is_the_specifications() -> None:
         {"head": "bilinear"},
         {"head": "cal", "n_attentions": 4},
         {"head": "cosine", "pooling": "gem", "batch_norm": True, "n_centres": 2},
+        {"backbone": "test_vit"},
+        {"head": "gru", "backbone": "test_vit"},
+        {"backbone": "test_vit_relpos"},
+        {"backbone": "test_mambaout"},
+        {"backbone": "seed_cnn"},
     ],
     ids=lambda options: " ".join(str(value) for value in options.values()),
 )
@@ -83,24 +85,6 @@ def test_the_graph_does_what_torch_does_at_any_batch_size(
         if value.is_floating_point():
             noise = torch.rand_like(value) if "var" in name else torch.randn_like(value)
             value.add_(0.2 * noise)
-=======
-    ("head", "backbone"),
-    [
-        ("linear", "test_resnet"),
-        ("gru", "test_resnet"),
-        ("linear", "test_vit"),
-        ("gru", "test_vit"),
-        ("linear", "test_vit_relpos"),
-        ("linear", "test_mambaout"),
-        ("linear", "seed_cnn"),
-    ],
-)
-def test_the_graph_does_what_torch_does_at_any_batch_size(
-    tmp_path: Path, head: str, backbone: str
-) -> None:
-    network = build(spec(head, backbone=backbone), seed=0)
-    torch.nn.init.normal_(network.head.classifier.weight)
->>>>>>> backbones
     export_graph(network, tmp_path / "model.onnx", image_size_px=64)
     graph = ReferenceEvaluator(str(tmp_path / "model.onnx"))
 

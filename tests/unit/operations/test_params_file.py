@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError
-from fgpipe.operations.params_file import Scalar, write_values
+from fgpipe.operations.params_file import write_values
+from fgpipe.ports import Scalar
 
 SHIPPED = Path(__file__).parents[3] / "params.yaml"
 
