@@ -7,13 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fgpipe.config import load_params
 from fgpipe.errors import ConfigError, ParityError
 from fgpipe.images.table import read_table
+from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import build
 from fgpipe.pipeline import run_stage
 from fgpipe.records import EpochFigures, RecogniserSpec, TrainedModel, file_sha256
 from fgpipe.serving.predictor import Predictor
 from fgpipe.stages import train as train_module
+from fgpipe.training.recipe import Examples
 from tests.adapters.tracker import FakeTracker
 from tests.support.params import change_params
 from tests.support.ports import fake_ports
@@ -73,6 +76,29 @@ def test_the_run_is_told_of_every_epoch_and_of_the_end(ready: Path) -> None:
     (run,) = ports.tracker.runs
     assert tuple(run.epochs.values()) == record.curves
     assert run.trained == record
+
+
+def test_the_loss_knows_parents_and_how_many_images_of_each_class_are_trained_on(
+    project: Path,
+) -> None:
+    params = load_params(project / "params.yaml").train
+    options = {"label_smoothing": 0.1, "logit_adjustment": 1.0, "parent_weight": 0.25}
+    examples = Examples(
+        pixels=np.zeros((7, 2, 2, 3), dtype=np.uint8),
+        targets=np.array([0, 0, 0, 1, 2, 2, 1]),
+        n_classes=3,
+        parents=np.array([0, 0, 1]),
+        train=np.array([0, 1, 2, 3, 4]),
+        validation=np.array([5, 6]),
+    )
+    logits, targets = torch.randn(4, 3), torch.eye(3)[[0, 1, 2, 2]]
+
+    criterion = train_module._criterion(examples, config=params.model_copy(update=options))
+
+    expected = create_criterion(
+        class_counts=np.array([3, 1, 1]), parents=np.array([0, 0, 1]), **options
+    )
+    assert criterion(logits, targets) == expected(logits, targets)
 
 
 def test_the_graph_is_the_kept_weights(ready: Path) -> None:

@@ -66,12 +66,13 @@ class CalHead(Head):
     ) -> Float[Tensor, ""]:
         """Half that of the logits and half that of the attention's effect, and the centres'.
 
-        The effect is what the logits are above those of attention drawn uniformly, the same
-        units of the embedding dropped. In training, moves the centres.
+        The effect is what the logits are above those of attention drawn uniformly from 0 to
+        1 (to 2 in the paper: the embedding has one length, so that is the same), with the
+        same units of the embedding dropped. In training, moves the centres.
         """
         attentions = torch.relu(self.attend(features))
         seen = attention_pool(features, attentions)
-        anywhere = attention_pool(features, 2 * torch.rand_like(attentions))
+        anywhere = attention_pool(features, torch.rand_like(attentions))
         kept = self.length * self.dropout(torch.ones_like(seen))
         logits, counterfactual = self.classifier(torch.cat([kept * seen, kept * anywhere])).chunk(2)
         answers = criterion(logits, targets) + criterion(logits - counterfactual, targets)

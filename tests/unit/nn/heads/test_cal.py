@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_the_logits_of_their_effect_and_of_the_centres() -> 
 
     torch.manual_seed(7)
     attentions = torch.relu(cal.attend(feature_maps()))
-    anywhere = 2 * torch.rand_like(attentions)
+    anywhere = torch.rand_like(attentions)
     pooled = [attention_pool(feature_maps(), maps) for maps in (attentions, anywhere)]
     logits, counterfactual = (cal.classifier(3.0 * seen) for seen in pooled)
     distances = [
