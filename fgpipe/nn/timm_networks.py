@@ -109,8 +109,8 @@ def size_px(name: str) -> int:
 def tags(name: str) -> list[Tag]:
     """The weights that timm has of a network, its default first."""
     return [
-        Tag(name.partition(".")[2], int(found.input_size[-1]), found.license)
-        for name, found in get_arch_pretrained_cfgs(architecture(name)).items()
+        Tag(full.partition(".")[2], int(found.input_size[-1]), found.license)
+        for full, found in get_arch_pretrained_cfgs(architecture(name)).items()
         if found.has_weights
     ]
 
@@ -205,17 +205,17 @@ def geometry(name: str, *, image_size_px: int, low_size_px: int = 0) -> Geometry
     found, reason = _tried(name, image_size_px, given_px)
     if found is not None and given_px >= found.stride_px:
         return found
-    stride_px = stride(name)
     own_px = size_px(name)
-    if given_px < stride_px:
-        fault = f"must be at least the stride of train.backbone {name} ({stride_px})"
-    elif given_px % stride_px:
-        fault = f"must be a multiple of the stride of train.backbone {name} ({stride_px})"
-    elif _tried(name, own_px, own_px)[0] is None:
+    own, own_reason = _tried(name, own_px, own_px)
+    if own is None:
         raise ConfigError(
-            f"train.backbone: {name} gives no feature map of an image ({reason}); choose another, "
-            "`fgpipe backbones` lists them"
+            f"train.backbone: {name} gives no feature map of an image ({own_reason}); choose "
+            "another, `fgpipe backbones` lists them"
         )
+    if given_px < own.stride_px:
+        fault = f"must be at least the stride of train.backbone {name} ({own.stride_px})"
+    elif given_px % own.stride_px:
+        fault = f"must be a multiple of the stride of train.backbone {name} ({own.stride_px})"
     elif low_size_px:
         fault = f"must be 0 for train.backbone {name}, which takes images of one size ({reason})"
     else:

@@ -72,8 +72,8 @@ class Stepper:
             if len(images) < 4 * self.n_parts:
                 raise PipelineError(
                     f"memory does not do for {len(images) // self.n_parts} images a step "
-                    f"({reason}); a lower preprocess.image_size_px or a smaller train.backbone "
-                    "takes less"
+                    f"({reason}); train.checkpoint_activations: true, a lower "
+                    "preprocess.image_size_px or a smaller train.backbone takes less"
                 )
             self.n_parts *= 2
 
