@@ -247,6 +247,12 @@ class TrainConfig(Section):
                 f"under low_size_px ({self.low_size_px})"
             )
             raise ValueError(message)
+        if self.sampling == "balanced" and self.logit_adjustment:
+            message = (
+                f"logit_adjustment ({self.logit_adjustment:g}) must be 0 under sampling "
+                "(balanced): rare classes would be made up for twice"
+            )
+            raise ValueError(message)
         return self
 
     @model_validator(mode="after")

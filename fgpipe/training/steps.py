@@ -69,7 +69,7 @@ class Stepper:
             self.optimiser.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            if len(images) < 4 * self.n_parts:
+            if len(images) < 4 * self.n_parts:  # parts of two images are the smallest
                 raise PipelineError(
                     f"memory does not do for {len(images) // self.n_parts} images a step "
                     f"({reason}); train.checkpoint_activations: true, a lower "
@@ -80,9 +80,10 @@ class Stepper:
     def _step(self, images: Images, targets: Targets) -> float:
         self.optimiser.zero_grad()
         total = 0.0
-        size = -(-len(images) // self.n_parts)
+        # Of a part of one image there are no batch statistics.
+        n_parts = max(1, min(self.n_parts, len(images) // 2))
         for part, of_part in zip(
-            torch.split(images, size), torch.split(targets, size), strict=True
+            images.tensor_split(n_parts), targets.tensor_split(n_parts), strict=True
         ):
             with half_precision(self.device, self.precision):
                 loss = self.network.loss(part, of_part, criterion=self.criterion)

@@ -217,6 +217,15 @@ def test_every_augmentation_goes_with_images_that_have_a_brightness(
     assert load_params(written(content, tmp_path)).train.augment == augment
 
 
+def test_rare_classes_are_not_made_up_for_twice(tmp_path: Path) -> None:
+    content = shipped()
+    content["train"] |= {"sampling": "balanced", "logit_adjustment": 1.0}
+
+    text = refusal(written(content, tmp_path))
+
+    assert "train: logit_adjustment (1) must be 0 under sampling (balanced)" in text
+
+
 SEED_CNN = {"backbone": "seed_cnn", "weights": "scratch", "frozen_stages": 0}
 
 

@@ -154,6 +154,28 @@ def test_parts_of_a_batch_leave_the_gradient_of_the_whole(examples: Examples) ->
     assert torch.allclose(gradients(whole), gradients(parted), rtol=1e-4, atol=1e-6)
 
 
+def test_no_part_is_of_a_single_image(examples: Examples) -> None:
+    sizes: list[int] = []
+    model = network()
+    original = model.loss
+
+    def loss(images: torch.Tensor, targets: torch.Tensor, **how: object) -> torch.Tensor:
+        sizes.append(len(images))
+        return original(images, targets, **how)
+
+    model.loss = loss
+    doing = stepper(model)
+    doing.n_parts = 16
+
+    doing.step(
+        torch.from_numpy(examples.pixels[:17]),
+        one_hot(torch.from_numpy(examples.targets[:17]), n_classes=4),
+    )
+
+    assert sum(sizes) == 17
+    assert min(sizes) == 2
+
+
 def running_out_above(n_images: int, model: Recogniser) -> None:
     """Have the network's loss fail as the CPU's allocator does, for more images than these."""
     original = model.loss
