@@ -81,6 +81,7 @@ def test_pairs_are_shown_with_what_their_labels_weigh(world: Path, mix: str) -> 
 def test_a_mixed_pair_is_the_mean_of_two_images_of_its_labels(world: Path) -> None:
     shown = look(world, augment="none", mix="mixup")
 
+    assert len({pair.weights for pair in shown.mixed}) == len(shown.mixed)
     for pair in shown.mixed:
         assert pair.weights is not None
         one, other = pair.weights
@@ -100,7 +101,10 @@ def test_nothing_is_said_of_mixing_where_there_is_none(world: Path) -> None:
     assert 'id="mixed"' not in render_augmented(shown, overview="data.html")
 
 
-def test_of_many_classes_some_are_shown(project: Path) -> None:
+@pytest.mark.parametrize(("n_classes", "n_rows"), [(120, 40), (30, 30), (15, 30)])
+def test_the_more_classes_the_fewer_images_of_each(
+    project: Path, n_classes: int, n_rows: int
+) -> None:
     raw = project / "data" / "raw"
     images = [
         image._replace(label=f"class {n}", parent=None) for n, image in enumerate(read_labels(raw))
@@ -109,8 +113,8 @@ def test_of_many_classes_some_are_shown(project: Path) -> None:
 
     shown = look(raw)
 
-    assert len(shown.rows) == MAX_ROWS
-    assert len({row.label for row in shown.rows}) == MAX_ROWS
+    assert len(shown.rows) == n_rows
+    assert len({row.label for row in shown.rows}) == min(n_classes, MAX_ROWS)
 
 
 def test_a_policy_that_is_not_there_is_told(world: Path) -> None:
