@@ -225,7 +225,7 @@ class TrainConfig(Section):
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
     checkpoint_activations: bool
     """Computes activations again in the backward pass instead of keeping them: less memory, a
-    third more time."""
+    third to two thirds more time."""
 
     @field_validator("augment")
     @classmethod

@@ -213,5 +213,5 @@ def test_a_machine_without_memory_for_two_images_is_told_what_takes_less(
 def test_another_error_is_not_taken_for_a_want_of_memory(examples: Examples) -> None:
     doing = stepper(network())
 
-    with pytest.raises(RuntimeError, match="target"):
+    with pytest.raises(RuntimeError, match="size of tensor"):
         doing.step(torch.from_numpy(examples.pixels[:16]), torch.zeros(16, 5))
