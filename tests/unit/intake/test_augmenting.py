@@ -107,7 +107,8 @@ def test_the_more_classes_the_fewer_images_of_each(
 ) -> None:
     raw = project / "data" / "raw"
     images = [
-        image._replace(label=f"class {n}", parent=None) for n, image in enumerate(read_labels(raw))
+        image._replace(label=f"class {number % n_classes}", parent=None)
+        for number, image in enumerate(read_labels(raw))
     ]
     (raw / "labels.csv").write_text(labels_text(images))
 
