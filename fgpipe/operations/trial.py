@@ -49,8 +49,9 @@ class Attempt:
         folder = self.search.folder / "trials" / str(self.trial.number)
         try:
             _lay_out(self.search, folder, values=self.trial.values)
-        except ConfigError as error:  # values that do not go together
-            return self._ended("failed", note=str(error))
+        except ConfigError as error:  # each was held against params.yaml alone
+            why = str(error).splitlines()[-1].strip(" :")
+            return self._ended("failed", note=f"its values do not go together: {why}")
         watched = replace(ports, tracker=_WatchedTracker(self, tracker=ports.tracker))
         try:
             for stage in self.search.stages:

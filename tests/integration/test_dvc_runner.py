@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fgpipe.adapters.dvc_runner import DvcRunner
@@ -228,3 +229,50 @@ def test_an_experiment_shows_in_metrics_tables_and_plots(finished: Path) -> None
     page = (finished / "dvc_plots" / "index.html").read_text()
     for title in ("Loss", "Validation", "Reliability", "true class against given class"):
         assert title in page
+
+
+def test_experiments_wait_in_a_queue_and_run_in_the_background(finished: Path) -> None:
+    for head in ("gru", "lstm"):
+        dvc(
+            "exp",
+            "run",
+            "--queue",
+            "--name",
+            f"{head}-head",
+            "-S",
+            f"train.head={head}",
+            root=finished,
+        )
+    waiting = dvc("queue", "status", root=finished)
+
+    dvc("queue", "start", root=finished)
+    try:
+        deadline = time.monotonic() + 240
+        while (said := dvc("queue", "status", root=finished)).count("Success") < 2:
+            assert "Failed" not in said, said
+            assert time.monotonic() < deadline, said
+            time.sleep(1)
+    finally:
+        dvc("queue", "stop", root=finished)  # a worker also ends by itself when all is done
+        is_gone = _ends(finished / ".dvc" / "tmp" / "exps" / "celery" / "dvc-exp-worker-1.pid")
+    shown = list(csv.DictReader(io.StringIO(dvc("exp", "show", "--csv", root=finished))))
+
+    assert waiting.count("Queued") == 2
+    assert is_gone
+    tried = {row["Experiment"]: row for row in shown if row["Experiment"]}
+    assert float(tried["gru-head"]["test.top1.value"]) == pytest.approx(0.8)
+    assert float(tried["lstm-head"]["test.top1.value"]) == pytest.approx(0.7)
+    assert load_record(GateDecision, root=finished).test["top1"].value == pytest.approx(0.7)
+
+
+def _ends(pid_file: Path) -> bool:
+    """Whether the process whose number is in that file is gone, or goes within a minute."""
+    number = int(pid_file.read_text())
+    try:
+        psutil.Process(number).wait(timeout=60)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        psutil.Process(number).kill()
+        return False
+    return True
