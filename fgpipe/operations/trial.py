@@ -50,7 +50,7 @@ class Attempt:
         try:
             _lay_out(self.search, folder, values=self.trial.values)
         except ConfigError as error:  # each was held against params.yaml alone
-            why = str(error).splitlines()[-1].strip(" :")
+            why = str(error).splitlines()[-1].strip().removeprefix("file: ")
             return self._ended("failed", note=f"its values do not go together: {why}")
         watched = replace(ports, tracker=_WatchedTracker(self, tracker=ports.tracker))
         try:
