@@ -121,11 +121,11 @@ def test_the_first_trial_if_killed_is_tried_again(tmp_path: Path) -> None:
 
 def test_looking_for_good_places_finds_better_ones_than_chance(tmp_path: Path) -> None:
     random, tpe = (
-        run(OptunaSearcher(searched(tmp_path, key=name, sampler=name)), 24)
+        run(OptunaSearcher(searched(tmp_path, key=name, sampler=name)), 40)
         for name in ("random", "tpe")
     )
 
-    assert sum(map(loss, tpe[12:])) < 0.7 * sum(map(loss, random[12:]))
+    assert sum(map(loss, tpe[20:])) < 0.7 * sum(map(loss, random[20:]))
 
 
 def test_what_became_of_trials_is_told_by_another_process_as_well(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_a_file_that_changes_between_look_and_hash_is_read_again(
     files = HashedFiles(tmp_path / "memory", images)
     files.unchanged(NAMES)
     before = hashes(images)
+    time.sleep(0.02)  # the kernel's clock for files goes by ticks
     (images / NAMES[0]).write_bytes(b"CONTENT 0")
 
     files.remember(before)

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fgpipe.images.augmentations import augmentation
-from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.records import EpochFigures, RecogniserSpec, Resolved
-from fgpipe.training.loop import Course, Fitted, _mixed, fit
+from fgpipe.training.loop import Course, Fitted, fit, mixed
 from fgpipe.training.mixing import class_maps, draw_box, mix_batch, n_pixels, pixel_shares
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.speed import EpochSpeed
 from fgpipe.training.steps import Stepper
+from tests.support.learning import plain_criterion
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = torch.from_numpy(GENERATOR.integers(0, 256, (5, 12, 16, 3), dtype=np.uint8))
@@ -296,7 +296,7 @@ def run(recipe: Recipe, checkpoint: Path, *, stop_after: int | None = None) -> F
     course = Course(
         examples=EXAMPLES,
         recipe=recipe,
-        criterion=create_criterion(label_smoothing=0.0),
+        criterion=plain_criterion(),
         augmentation=augmentation("flips", erasing=0.3),
         resolved=Resolved(device="cpu", precision="fp32", threads=1, libraries={}),
     )
@@ -356,7 +356,7 @@ def test_the_share_of_steps_that_is_asked_for_is_mixed_each_in_its_own_way() -> 
     stepper = Stepper(
         network=model,
         optimiser=torch.optim.SGD(model.parameters()),
-        criterion=create_criterion(label_smoothing=0.0),
+        criterion=plain_criterion(),
         precision="fp32",
         clip_norm=0.0,
         keep_in=Path(),
@@ -364,9 +364,9 @@ def test_the_share_of_steps_that_is_asked_for_is_mixed_each_in_its_own_way() -> 
     recipe = replace(RECIPE, mix="cutmix", mix_fraction=0.3)
 
     batches = [
-        _mixed(BATCH, ONE_HOT, stepper=stepper, recipe=recipe, step=step)[0] for step in range(400)
+        mixed(BATCH, ONE_HOT, stepper=stepper, recipe=recipe, step=step)[0] for step in range(400)
     ]
 
-    mixed = [batch.numpy().tobytes() for batch in batches if batch is not BATCH]
-    assert 90 < len(mixed) < 150
-    assert len(set(mixed)) > 0.8 * len(mixed)
+    changed = [batch.numpy().tobytes() for batch in batches if batch is not BATCH]
+    assert 90 < len(changed) < 150
+    assert len(set(changed)) > 0.8 * len(changed)
