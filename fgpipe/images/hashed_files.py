@@ -60,17 +60,26 @@ class HashedFiles:
         if self._file is None:
             return {}
         self._before = _read(self._file)
-        if not self._before.num_rows:
-            return {}
-        identity_of = self._identified(names).get
-        before, *identities, hashes = (column.to_pylist() for column in self._before.columns)
-        return {
-            name: sha256
-            for name, identity, sha256 in zip(
-                before, zip(*identities, strict=True), hashes, strict=True
-            )
-            if identity_of(name) == identity
-        }
+        columns = [column.to_pylist() for column in self._before.columns]
+        remembered = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+        stat, folder = os.stat, os.path.join(self._folder, "")  # noqa: PTH118 - quick
+        found = {}
+        for name in names:
+            if name not in remembered:
+                continue
+            inode, n_bytes, modified, changed, sha256 = remembered[name]
+            try:
+                status = stat(folder + name)
+            except OSError:
+                continue
+            if (
+                status.st_ctime_ns == changed
+                and status.st_mtime_ns == modified
+                and status.st_size == n_bytes
+                and status.st_ino == inode
+            ):
+                found[name] = sha256
+        return found
 
     def remember(self, hashes: Mapping[str, str]) -> None:
         """Keep the sha256 of files that were read since this was made.

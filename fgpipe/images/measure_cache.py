@@ -11,7 +11,7 @@ and measured anew. A file that has not changed since it was hashed is not read a
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
@@ -85,9 +85,12 @@ class MeasureCache:
         """
         stop = threading.Event()
         files = HashedFiles(self._hashed, root)
+        # Before anything else begins: beside a busy thread, asking for the times of 100,000
+        # files one by one waits for the interpreter's lock that often (1.5 s more of 5).
+        hashes = files.unchanged(names)
         with ThreadPoolExecutor(1) as thread:
             finding = thread.submit(
-                self._found, root, names, files=files, description=description, stop=stop
+                self._found, root, names, hashes=hashes, description=description, stop=stop
             )
             # After it, and while who asked goes on.
             thread.submit(lambda: files.remember(finding.result()[1]))
@@ -101,14 +104,13 @@ class MeasureCache:
         root: Path,
         names: Sequence[str],
         *,
-        files: HashedFiles,
+        hashes: Mapping[str, str],
         description: str,
         stop: threading.Event,
     ) -> tuple[list[ImageMeasures | DataError], dict[str, str]]:
         """What each file measures, and the sha256 of those that were read for it."""
         with ThreadPoolExecutor(1) as loader:
             loading = loader.submit(self._load)  # what is left to hash is hashed meanwhile
-            hashes = files.unchanged(names)
             measures = loading.result() if hashes else {}
             known: dict[str, ImageMeasures | DataError] = {
                 name: measures[sha256] for name, sha256 in hashes.items() if sha256 in measures
