@@ -223,6 +223,8 @@ class TrainConfig(Section):
     before CUDA 8.0."""
     threads: Literal["auto"] | Count
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
+    processes: Literal["auto"] | Count
+    """Processes of this machine that share each batch; ``auto``: one a GPU, or one."""
     checkpoint_activations: bool
     """Computes activations again in the backward pass instead of keeping them: less memory, a
     third to two thirds more time."""

@@ -319,6 +319,8 @@ class Resolved(Part):
     """Precision of the forward and backward pass."""
     threads: int
     """Threads of a torch operation on the CPU."""
+    processes: int = 1
+    """Processes that shared each batch."""
     libraries: dict[str, str]
     """Versions of the libraries that can change a number."""
 

@@ -25,13 +25,13 @@ def seed_for(*keys: int) -> int:
     return int(np.random.SeedSequence(keys).generate_state(1)[0])
 
 
-def steps_per_epoch(n_images: int, *, batch_size: int) -> int:
-    """Batches of an epoch; a last one of a single image is left out.
+def steps_per_epoch(n_images: int, *, batch_size: int, n_parts: int = 1) -> int:
+    """Batches of an epoch; a last one that does not do for two images a part is left out.
 
-    Its batch statistics would be none.
+    The batch statistics of a single image would be none.
     """
     whole, rest = divmod(n_images, batch_size)
-    return max(1, whole + (rest > 1))
+    return max(1, whole + (rest >= 2 * n_parts))
 
 
 def epoch_order(rows: Rows, *, targets: Targets | None, generator: np.random.Generator) -> Rows:
@@ -63,7 +63,7 @@ def _cycled(rows: Rows, *, n: int, generator: np.random.Generator) -> Rows:
     return np.concatenate([rows[:0], *rounds])[:n]
 
 
-def training_batches(
+def training_batches(  # noqa: PLR0913 - all that a batch depends on
     pixels: Pixels,
     *,
     rows: Rows,
@@ -73,6 +73,7 @@ def training_batches(
     epoch: int,
     targets: Targets | None = None,
     size_px: int | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[UInt8[np.ndarray, "batch height width 3"], Int64[np.ndarray, " batch"]]]:
     """One epoch: every row once, or every class as often as any other; shuffled, augmented.
 
@@ -88,6 +89,8 @@ def training_batches(
         targets: The class of every image, for classes to be drawn equally often; see
             :func:`epoch_order`.
         size_px: Side to shrink images to before they are changed; None leaves them.
+        part: Which part of each batch to make, from 0, and how many there are; the parts
+            together are the batches of one part, image by image.
 
     Yields:
         The images and their rows.
@@ -98,14 +101,16 @@ def training_batches(
         generator=np.random.default_rng([seed, epoch]),
     )
     shown: Counter[int] = Counter()
-    for number in range(steps_per_epoch(len(order), batch_size=batch_size)):
+    first, n_parts = part
+    for number in range(steps_per_epoch(len(order), batch_size=batch_size, n_parts=n_parts)):
         chosen = order[number * batch_size : (number + 1) * batch_size]
         images = []
-        for row in map(int, chosen):
-            key = seed_for(seed, epoch, row, shown[row])
-            images.append(augmentation(_shrunk(pixels[row], size_px), seed=key))
+        for position, row in enumerate(map(int, chosen)):
+            if position % n_parts == first:
+                key = seed_for(seed, epoch, row, shown[row])
+                images.append(augmentation(_shrunk(pixels[row], size_px), seed=key))
             shown[row] += 1
-        yield np.stack(images), chosen
+        yield np.stack(images), chosen[first::n_parts]
 
 
 def _shrunk(image: Image, size_px: int | None) -> Image:

@@ -38,6 +38,7 @@ from fgpipe.records import (
 from fgpipe.serving.predictor import Predictor
 from fgpipe.serving.seen import DATA_FILE
 from fgpipe.training.checkpoint import input_key
+from fgpipe.training.distributed import Team, leading
 from fgpipe.training.hardware import resolve
 from fgpipe.training.loop import Course, Fitted, fit
 from fgpipe.training.recipe import Examples, Recipe
@@ -83,7 +84,10 @@ def train(
         def on_epoch(figures: EpochFigures, speed: EpochSpeed) -> None:
             run.log_epoch(figures, speed=speed.measures())
 
-        fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch)
+        with leading(
+            course.resolved.processes, _follow, manifest, preprocess, config, checkpoint
+        ) as team:
+            fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch, team=team)
         network.load_state_dict(fitted.weights)
         network.to("cpu").float()
         payload = out / "payload"
@@ -139,7 +143,12 @@ def prepare(
         ConfigError: If backbone, weights, augmentation or device are not to be had, or the
             backbone takes no images of the size.
     """
-    resolved = resolve(device=config.device, precision=config.precision, threads=config.threads)
+    resolved = resolve(
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        processes=config.processes,
+    )
     spec = _specify(manifest, preprocess.record, config=config)
     check_low_size(
         config.backbone, image_size_px=spec.image_size_px, low_size_px=config.low_size_px
@@ -161,6 +170,27 @@ def prepare(
         resolved=resolved,
     )
     return Start(spec=spec, network=network, origin=origin, course=course)
+
+
+def _follow(
+    team: Team,
+    manifest: Stored[Manifest],
+    preprocess: Stored[Preprocessed],
+    config: TrainConfig,
+    checkpoint: Path,
+) -> None:
+    """What every other process of a team does."""
+    start = prepare(
+        read_table(manifest.payload),
+        manifest=manifest.record,
+        preprocess=preprocess,
+        config=config,
+    )
+    fit(start.network, start.course, checkpoint=checkpoint, on_epoch=_say_nothing, team=team)
+
+
+def _say_nothing(figures: EpochFigures, speed: EpochSpeed) -> None:
+    """The leader tells."""
 
 
 def _specify(

@@ -8,7 +8,7 @@ whose statistics are of a part.
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,11 +77,14 @@ class Team:
             whole[rank :: self.size] = part
         return whole
 
-    def level(self, module: nn.Module) -> None:
-        """Give every process the leader's buffers: batch statistics are of its part alone."""
+    def level(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the leader's values.
+
+        Batch statistics, for one, are of each process's own part of the batches.
+        """
         if self.size > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, src=0)
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
 
 ALONE = Team()
@@ -135,11 +138,13 @@ def leading(n_processes: int, follow: Callable[..., None], *arguments: object) -
     try:
         with _joined(0, n_processes, port) as team:
             yield team
+    except BaseException:
+        for process in others:  # they would wait for the leader's gradients
+            process.terminate()
+        raise
     finally:
         for process in others:
-            process.join(timeout=10)
-            if process.is_alive():
-                process.terminate()
+            process.join()
 
 
 def _following(

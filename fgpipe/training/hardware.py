@@ -25,6 +25,7 @@ def resolve(
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "fp32", "bf16", "fp16"],
     threads: Literal["auto"] | int,
+    processes: Literal["auto"] | int = "auto",
 ) -> Resolved:
     """Choose device, precision and threads.
 
@@ -43,8 +44,20 @@ def resolve(
         device=chosen,
         precision=precision,
         threads=len(os.sched_getaffinity(0)) if threads == "auto" else threads,
+        processes=_resolve_processes(processes, device=chosen),
         libraries={name: version(name) for name in LIBRARIES},
     )
+
+
+def _resolve_processes(processes: Literal["auto"] | int, *, device: str) -> int:
+    n_gpus = torch.cuda.device_count() if device == "cuda" else 0
+    if processes == "auto":
+        return max(1, n_gpus)
+    if n_gpus and processes > n_gpus:
+        raise ConfigError(
+            f"train.processes ({processes}) must be at most the number of GPUs ({n_gpus})"
+        )
+    return processes
 
 
 def _computes_in_bf16(device: str) -> bool:

@@ -20,6 +20,7 @@ from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import EpochFigures, Resolved
 from fgpipe.training.averaging import MovingAverage, greedy_soup
 from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
+from fgpipe.training.distributed import ALONE, Team
 from fgpipe.training.features import map_images, train_head
 from fgpipe.training.mixing import class_maps, mix_batch
 from fgpipe.training.optimisers import create_optimiser, set_rates
@@ -27,7 +28,7 @@ from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import EpochSpeed, Stopwatch
 from fgpipe.training.steps import Images, Stepper, Targets, one_hot
-from fgpipe.training.validation import epoch_figures, served_loss, validation_logits
+from fgpipe.training.validation import Logits, epoch_figures, served_loss, validation_logits
 
 MIXING = 0x6D69786564
 """Keeps the seeds of mixing apart from those of rows, whose keys are small."""
@@ -76,6 +77,7 @@ def fit(
     *,
     checkpoint: Path,
     on_epoch: Callable[[EpochFigures, EpochSpeed], None],
+    team: Team = ALONE,
 ) -> Fitted:
     """Train until the last epoch, or until validation loss stops falling.
 
@@ -85,6 +87,8 @@ def fit(
         checkpoint: File to resume from and to write after every epoch. What else is needed
             for a while lies beside it.
         on_epoch: Told the figures of each epoch, those before a resume included.
+        team: The processes that train together, each of which calls this with networks and
+            courses that are alike; only the leader writes and tells.
 
     Returns:
         The curves, and the weights of the epoch with the lowest validation loss, or the
@@ -93,17 +97,22 @@ def fit(
     Raises:
         PipelineError: If the loss is not finite, or memory does not do for two images.
     """
-    torch.set_num_threads(course.resolved.threads)
+    torch.set_num_threads(max(1, course.resolved.threads // team.size))
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
-    state = start(network, course, folder=checkpoint.parent)
-    if restore_state(checkpoint, state):
-        for figures in state.progress.curves:
+    state = start(network, course, folder=checkpoint.parent, team=team)
+    if team.told_by_leader(checkpoint.exists()) and restore_state(checkpoint, state):
+        for figures in state.progress.curves if team.leads else ():
             on_epoch(figures, EpochSpeed.unknown())
-    elif course.recipe.head_epochs:
+    elif course.recipe.head_epochs and team.leads:
         warm_up(state, course, folder=checkpoint.parent)
         save_state(checkpoint, state)
+    state.stepper.share()
+    if state.average is not None and not state.progress.curves:
+        state.average.restart(network)
     while not is_over(state.progress, recipe=course.recipe):
         speed = next_epoch(state, course)
+        if not team.leads:
+            continue
         save_state(checkpoint, state)
         figures = state.progress.curves[-1]
         tqdm.write(
@@ -126,13 +135,14 @@ def is_over(progress: Progress, *, recipe: Recipe) -> bool:
     return done - progress.best_epoch >= recipe.patience and recipe.size_px(done + 1) is None
 
 
-def start(network: Recogniser, course: Course, *, folder: Path | None) -> State:
+def start(network: Recogniser, course: Course, *, folder: Path | None, team: Team = ALONE) -> State:
     """The state before the first step.
 
     Args:
         network: With its first weights, on its device.
         course: What is learnt and how.
         folder: Where a batch whose loss is not finite is kept; None keeps none.
+        team: The processes that share each batch.
     """
     recipe = course.recipe
     optimiser = create_optimiser(
@@ -149,6 +159,7 @@ def start(network: Recogniser, course: Course, *, folder: Path | None) -> State:
             optimiser=optimiser,
             criterion=course.criterion,
             precision=course.resolved.precision,
+            team=team,
             clip_norm=recipe.clip_norm,
             keep_in=folder,
         ),
@@ -176,16 +187,15 @@ def warm_up(state: State, course: Course, *, folder: Path) -> None:
         n_classes=course.examples.n_classes,
     )
     file.unlink()
-    if state.average is not None:
-        state.average.restart(network)
 
 
 def next_epoch(state: State, course: Course) -> EpochSpeed:
     """Train one epoch more, validate it, and keep its weights if it is among the best."""
     stepper, recipe, examples = state.stepper, course.recipe, course.examples
+    team = stepper.team
     epoch = len(state.progress.curves) + 1
     torch.manual_seed(seed_for(recipe.seed, epoch))
-    n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size)
+    n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size, n_parts=team.size)
     batches = training_batches(
         examples.pixels,
         rows=examples.train,
@@ -195,6 +205,7 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
         epoch=epoch,
         targets=recipe.counted(examples.targets),
         size_px=recipe.size_px(epoch),
+        part=(team.rank, team.size),
     )
     stepper.network.train()
     losses = []
@@ -247,9 +258,8 @@ def mixed(
 def _validate(state: State, course: Course, *, train_loss: float) -> None:
     stepper, progress = state.stepper, state.progress
     weights = state.average.weights if state.average is not None else None
-    logits = validation_logits(
-        stepper.network, course.examples, precision=course.resolved.precision, weights=weights
-    )
+    stepper.team.level(stepper.network.buffers() if weights is None else weights.values())
+    logits = _logits(state, course, weights=weights)
     figures = epoch_figures(
         logits,
         course.examples,
@@ -267,6 +277,16 @@ def _validate(state: State, course: Course, *, train_loss: float) -> None:
     state.progress = Progress(curves=curves, kept=kept)
 
 
+def _logits(state: State, course: Course, *, weights: Weights | None) -> Logits:
+    """Of the validation images, each process seeing to its share of them."""
+    examples, team = course.examples, state.stepper.team
+    own = replace(examples, validation=team.share(examples.validation))
+    found = validation_logits(
+        state.stepper.network, own, precision=course.resolved.precision, weights=weights
+    )
+    return team.gathered(found, len(examples.validation))
+
+
 def chosen(state: State, course: Course) -> Fitted:
     """The best epoch's weights, or the mean of as many as make validation better."""
     curves, kept = state.progress.curves, state.progress.kept
@@ -274,13 +294,8 @@ def chosen(state: State, course: Course) -> Fitted:
     if course.recipe.averaging == "soup":
 
         def loss(weights: Weights) -> float:
-            logits = validation_logits(
-                state.stepper.network,
-                course.examples,
-                precision=course.resolved.precision,
-                weights={name: value.to(state.stepper.device) for name, value in weights.items()},
-            )
-            return served_loss(logits, course.examples)
+            there = {name: value.to(state.stepper.device) for name, value in weights.items()}
+            return served_loss(_logits(state, course, weights=there), course.examples)
 
         weights, positions = greedy_soup([kept[epoch] for epoch in epochs], loss=loss)
         epochs = [epochs[position] for position in positions]

@@ -14,6 +14,7 @@ from fgpipe.errors import PipelineError
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import write_atomically
+from fgpipe.training.distributed import ALONE, Objective, Team, shared
 
 Images = UInt8[Tensor, "batch height width 3"]
 Targets = Float[Tensor, "batch classes"]
@@ -31,6 +32,8 @@ class Stepper:
     criterion: Criterion
     precision: str
     """``fp32``, ``bf16`` or ``fp16``."""
+    team: Team = ALONE
+    """The processes that share each batch."""
     clip_norm: float
     """Longest gradient over all weights; 0 for any."""
     keep_in: Path | None
@@ -38,11 +41,18 @@ class Stepper:
     n_parts: int = 1
     """Parts that a batch is taken in, their gradients summed: twice as many each time that
     memory runs out."""
+    objective: nn.Module = field(init=False)
+    """From a batch to its loss, the gradients averaged over the team's processes."""
     scaler: torch.amp.GradScaler = field(init=False)
     """Keeps small gradients from becoming 0 under ``fp16``."""
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16")
+        self.objective = Objective(self.network, self.criterion)
+
+    def share(self) -> None:
+        """Begin to share batches: every process goes on from the leader's weights."""
+        self.objective = shared(Objective(self.network, self.criterion), self.team)
 
     @property
     def device(self) -> torch.device:
@@ -51,6 +61,10 @@ class Stepper:
 
     def step(self, images: Images, targets: Targets) -> float:
         """Update the weights once; the batch's mean loss before it.
+
+        Args:
+            images: This process's share of a batch.
+            targets: Theirs.
 
         Batch norm sees one part at a time: with more parts its statistics are of fewer
         images.
@@ -69,7 +83,9 @@ class Stepper:
             self.optimiser.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            if len(images) < 4 * self.n_parts:  # parts of two images are the smallest
+            # Parts of two images are the smallest. One process of several cannot try again by
+            # itself: the others wait for its gradients.
+            if len(images) < 4 * self.n_parts or self.team.size > 1:
                 raise PipelineError(
                     f"memory does not do for {len(images) // self.n_parts} images a step "
                     f"({reason}); train.checkpoint_activations: true, a lower "
@@ -82,18 +98,21 @@ class Stepper:
         total = 0.0
         # Of a part of one image there are no batch statistics.
         n_parts = max(1, min(self.n_parts, len(images) // 2))
+        n_images = self.team.total(len(images))
         for part, of_part in zip(
             images.tensor_split(n_parts), targets.tensor_split(n_parts), strict=True
         ):
             with half_precision(self.device, self.precision):
-                loss = self.network.loss(part, of_part, criterion=self.criterion)
-            value = loss.item()
+                loss: Tensor = self.objective(part, of_part)
+            share = len(part) / n_images
+            value = self.team.total(loss.item() * share)
             if not np.isfinite(value):
                 self.optimiser.zero_grad()
                 self._refuse(value, images=images, targets=targets)
-            share = len(part) / len(images)
-            self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
-            total += value * share
+            # The processes' gradients are averaged, and are to be summed.
+            scaled = self.scaler.scale(loss * (share * self.team.size))
+            scaled.backward()  # type: ignore[no-untyped-call]
+            total += value
         if self.clip_norm:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)

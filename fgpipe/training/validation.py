@@ -15,6 +15,8 @@ from fgpipe.records import EpochFigures
 from fgpipe.training.recipe import Examples
 from fgpipe.training.steps import half_precision
 
+Logits = Float64[np.ndarray, "images classes"]
+
 IMAGES_AT_ONCE = 64
 """That pass the network together."""
 
@@ -25,7 +27,7 @@ def infer(
     *,
     precision: str,
     weights: Mapping[str, Tensor] | None = None,
-) -> Float64[np.ndarray, "images classes"]:
+) -> Logits:
     """Logits of every batch's images, the network set to evaluation.
 
     Args:
@@ -51,13 +53,13 @@ def validation_logits(
     *,
     precision: str,
     weights: Mapping[str, Tensor] | None = None,
-) -> Float64[np.ndarray, "images classes"]:
+) -> Logits:
     """Logits of the validation images; arguments as for :func:`infer`."""
     batches = plain_batches(examples.pixels, rows=examples.validation, batch_size=IMAGES_AT_ONCE)
     return infer(network, batches, precision=precision, weights=weights)
 
 
-def served_loss(logits: Float64[np.ndarray, "images classes"], examples: Examples) -> float:
+def served_loss(logits: Logits, examples: Examples) -> float:
     """Validation's cross-entropy at the temperature that suits it best, as it would be served.
 
     An epoch is not worse for being surer than it may be.
@@ -68,7 +70,7 @@ def served_loss(logits: Float64[np.ndarray, "images classes"], examples: Example
 
 
 def epoch_figures(
-    logits: Float64[np.ndarray, "images classes"],
+    logits: Logits,
     examples: Examples,
     *,
     epoch: int,

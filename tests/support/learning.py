@@ -38,10 +38,10 @@ RECIPE = Recipe(
 )
 
 
-def network(dropout: float = 0.2) -> Recogniser:
+def network(dropout: float = 0.2, *, backbone: str = "test_resnet") -> Recogniser:
     """Four classes, 32 px."""
     spec = RecogniserSpec(
-        backbone="test_resnet",
+        backbone=backbone,
         head="linear",
         n_classes=4,
         dropout=dropout,
