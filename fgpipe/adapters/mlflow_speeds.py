@@ -7,15 +7,15 @@ from fgpipe.adapters import mlflow_store as store
 from fgpipe.operations.benchmark_cell import TrainingSpeed
 
 
-def training_speed(root: Path, *, experiment: str, train_sha256: str) -> TrainingSpeed | None:
+def training_speed(train_sha256: str, *, root: Path, experiment: str) -> TrainingSpeed | None:
     """Of the newest run that made a training record; None where there is none.
 
     Epochs before a kill and after it are in the same run.
 
     Args:
+        train_sha256: The record.
         root: The checkout in use.
         experiment: Where the run is.
-        train_sha256: The record.
     """
     client = store.connect(root)
     found = client.get_experiment_by_name(experiment)

@@ -35,7 +35,7 @@ def benchmark() -> None:
             out=out,
             tools=Tools(
                 run=StageProcess(settings.home(root), lock=lock),
-                training_speed=partial(training_speed, root, experiment=experiment()),
+                training_speed=partial(training_speed, root=root, experiment=experiment()),
                 serving_speed=serving_speed,
             ),
             say=click.echo,

@@ -7,6 +7,7 @@ was killed or its file was given another line.
 """
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from fgpipe.report.benchmark_page import render_benchmark
 from fgpipe.report.benchmark_tables import benchmark_csv, benchmark_markdown
 
 PAGE = "benchmark.html"
+
+REFRESH_S = 20.0
+"""Seconds after which the page is written anew while there is more to come."""
 
 ARRAYS = tuple(stage for stage in SHARED if stage in VARIED)
 """Stages that cells share and that make what is large: removed as soon as no cell waits."""
@@ -45,14 +49,11 @@ class Standing:
     @property
     def waiting(self) -> list[KeyedCell]:
         """Cells to run, those that need the same arrays beside each other."""
-        todo = {
-            entry.key: entry
-            for entry in reversed(self.cells)
-            if entry.key not in self.results and entry.key not in self.problems
-        }
-        in_order = list(reversed(todo.values()))
-        turns = list(dict.fromkeys(self.arrays(entry) for entry in in_order))
-        return sorted(in_order, key=lambda entry: turns.index(self.arrays(entry)))
+        by_arrays: dict[tuple[Path, ...], dict[str, KeyedCell]] = {}
+        for entry in self.cells:
+            by_arrays.setdefault(self.arrays(entry), {}).setdefault(entry.key, entry)
+        known = self.results.keys() | self.problems.keys()
+        return [e for each in by_arrays.values() for e in each.values() if e.key not in known]
 
     def arrays(self, entry: KeyedCell) -> tuple[Path, ...]:
         """What is large of what a cell shares."""
@@ -80,7 +81,7 @@ def run_benchmark(
     Args:
         root: The project.
         folder: Where results are kept from one benchmark to the next.
-        out: Where page and tables go, brought up to date after every cell.
+        out: Where page and tables go, brought up to date now and then and at the end.
         tools: What a benchmark needs of the world.
         say: Told how far it is, a line a cell.
 
@@ -96,10 +97,11 @@ def run_benchmark(
     n_cells = len({entry.key for entry in standing.cells})
     n_known = len(standing.results)
     say(
-        f"{len(benchmark.variants)} methods on {len(benchmark.data_sets)} data sets: "
-        f"{n_cells} trainings, {n_known} of them done before"
+        f"{_counted(len(benchmark.variants), 'method')} on "
+        f"{_counted(len(benchmark.data_sets), 'data set')}: {_counted(n_cells, 'training')}, "
+        f"{n_known} of them done before"
     )
-    page = _write(standing, out=out)
+    written = time.monotonic()
     errors: list[FgpipeError] = []
     while waiting := standing.waiting:
         entry, number = waiting[0], n_cells - len(waiting) + 1
@@ -119,8 +121,11 @@ def run_benchmark(
         left = standing.seconds_left() if standing.waiting else None
         more = "" if left is None else f"; about {_duration(left)} left"
         say(f"[{number}/{n_cells}] {entry.cell.name}: {said}{more}")
-        page = _write(standing, out=out)
+        if time.monotonic() - written > REFRESH_S:
+            _write(standing, out=out)
+            written = time.monotonic()
     _free(folder, keep=set())
+    page = _write(standing, out=out)
     if errors:
         refused = all(isinstance(error, InputError) for error in errors)
         kind = InputError if refused else PipelineError
@@ -172,6 +177,10 @@ def _free(folder: Path, *, keep: set[Path]) -> None:
         for path in (folder / "shared").glob(f"{stage}-*"):
             if path not in keep:
                 shutil.rmtree(path)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

@@ -172,7 +172,10 @@ class Place:
             measures=measures_of(trained, evaluation),
             costs=self._costs(usage["train"], trained, evaluation, root=root),
             machine=_machine(trained, evaluation),
-            seconds=time.monotonic() - start,
+            # Of a cell that was killed, the stages done before count too.
+            seconds=max(
+                time.monotonic() - start, sum(took.seconds or 0 for took in usage.values())
+            ),
         )
         trained.save(kept / "train.json")
         evaluation.save(kept / "evaluate.json")

@@ -7,6 +7,7 @@ benchmark of a night does not stop at a misspelt head in the morning.
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,6 +74,8 @@ def read_benchmark(root: Path) -> Benchmark:
     """
     path = root / BENCHMARK
     file = _read(path)
+    if (n_cells := prod(map(len, (file.grid or {}).values()))) > MAX_CELLS:
+        raise _refusal(path, [f"grid: makes {n_cells:,} methods; name some under variants instead"])
     variants = [
         *grid_variants(file.grid or {}),
         *(Variant(name=name, changes=changes) for name, changes in (file.variants or {}).items()),
@@ -235,7 +238,8 @@ def _problems_of_values(benchmark: Benchmark) -> list[str]:
     variants: dict[tuple[Path, str, str, str], str] = {}
     for number, cell in enumerate(cells_of(benchmark)):
         if number == MAX_CELLS:
-            return [f"grid: there are more than {MAX_CELLS:,} cells; name variants instead"]
+            more = f"all in all there are more than {MAX_CELLS:,} trainings; take fewer"
+            return [f"seeds ({benchmark.n_seeds}): {more}"]
         for problem in _problems_of_cell(cell):
             found.setdefault(problem, f"{cell.variant.name}: {problem}")
         where = (cell.data_set.root, cell.protocol, cell.repeat.name, written(cell.content))

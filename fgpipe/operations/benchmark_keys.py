@@ -87,8 +87,7 @@ def cell_key(cell: Cell, manifest: Manifest) -> str:
         for path in inputs_of(cell.data_set)
         if path.name not in {RAW.name, EXPECTATIONS.name, f"{RAW.name}.dvc"}
     ]
-    libraries = {name: metadata.version(name) for name in LIBRARIES}
-    content = [FORMAT, manifest.sha256(), sections, fingerprint(others), _code(), libraries]
+    content = [FORMAT, manifest.sha256(), sections, fingerprint(others), _code(), _libraries()]
     return _hash(content)
 
 
@@ -115,6 +114,11 @@ def _code() -> str:
     package = Path(fgpipe.__file__).parent
     files = sorted(file for part in CODE for file in (package / part).rglob("*.py"))
     return _hash([[file.relative_to(package).as_posix(), file_sha256(file)] for file in files])
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: metadata.version(name) for name in LIBRARIES}
 
 
 def _hash(content: object) -> str:
