@@ -89,6 +89,18 @@ def test_what_is_left_is_small_records_and_no_array_or_weights(
     assert names == {"train.json", "evaluate.json", "result.json", "record.json"}
 
 
+def test_what_a_kill_left_of_a_cell_goes_too(root: Path, stages: FakeStages) -> None:
+    run(root, stages)
+    (cell, *_) = (root / "state" / "cells").iterdir()
+    for left in (cell / "project", root / "state" / "cells" / "asked no more" / "project"):
+        left.mkdir(parents=True)
+
+    run(root, stages)
+
+    assert list((root / "state" / "cells").glob("*/project")) == []
+    assert len(results(root)) == 6
+
+
 def test_a_benchmark_that_is_done_runs_nothing(root: Path, stages: FakeStages) -> None:
     run(root, stages)
     stages.ran.clear()
