@@ -125,8 +125,8 @@ def run_benchmark(
             _write(standing, out=out)
             written = time.monotonic()
     _free(folder, keep=set())
-    for left in (folder / "cells").glob("*/project"):  # killed, and done or not asked for since
-        shutil.rmtree(left)
+    for remains in (folder / "cells").glob("*/project"):  # killed, and done or not asked for since
+        shutil.rmtree(remains)
     page = _write(standing, out=out)
     if errors:
         refused = all(isinstance(error, InputError) for error in errors)
