@@ -12,6 +12,7 @@ import click
 
 from fgpipe import __version__
 from fgpipe.commands.backbones import backbones
+from fgpipe.commands.benchmarking import benchmark
 from fgpipe.commands.bringing import fetch, import_, sources
 from fgpipe.commands.changing import add, relabel, remove
 from fgpipe.commands.changing import status as data_status
@@ -90,6 +91,7 @@ for _command in (
     data.add_command(_command)
 
 
+cli.add_command(benchmark)
 cli.add_command(find_lr)
 cli.add_command(plan)
 cli.add_command(backbones)

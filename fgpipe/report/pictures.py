@@ -27,6 +27,8 @@ MAX_LABELLED = 60
 """Above this many classes the confusion matrix has no names along its sides."""
 MAX_COUNTED = 16
 """Above this many classes its cells have no numbers."""
+MAX_METHOD = 60
+"""Longest name of a method beside its interval."""
 
 
 def confusion_picture(
@@ -165,6 +167,36 @@ def intervals_picture(
         axes.set_ylim(len(figures) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(visible=False, axis="y")
+        return _svg(figure)
+
+
+def repeats_picture(
+    rows: Sequence[tuple[str, Sequence[float], tuple[float, float] | None]],
+    *,
+    reference: float | None,
+) -> bytes:
+    """Methods below each other: each repeat, their mean, and its interval where there is one.
+
+    Args:
+        rows: Name, repeats (at least one) and interval.
+        reference: A line to compare with, if any: the baseline's mean.
+    """
+    with _styled():
+        figure = Figure(figsize=(9, 0.9 + 0.42 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        if reference is not None:
+            axes.axvline(reference, color=MUTED, linestyle="--", linewidth=1.2)
+        for y, (_, values, ends) in enumerate(rows):
+            if ends is not None:
+                axes.plot(ends, [y, y], color=BLUE, solid_capstyle="round", linewidth=3)
+            axes.plot(values, [y] * len(values), "|", color=ORANGE, markersize=11)
+            axes.plot([float(np.mean(values))], [y], color=BLUE, marker="o", markersize=8)
+        names = [_shortened(name, limit=MAX_METHOD) for name, _, _ in rows]
+        axes.set_yticks(range(len(rows)), names, parse_math=False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
         return _svg(figure)
 

@@ -28,6 +28,7 @@ HEAVY = (
 
 COMMANDS = {
     "backbones": {"pattern"},
+    "benchmark": set(),
     "data add": {"path", "kind", "new_classes"},
     "data fetch": {"name"},
     "data label-errors": {"top"},

@@ -13,6 +13,7 @@ from fgpipe.report.pictures import (
     curves_picture,
     intervals_picture,
     reliability_picture,
+    repeats_picture,
 )
 
 
@@ -51,6 +52,11 @@ def intervals(*, champion: bool = True) -> bytes:
     return intervals_picture(rows, champion="champion v7")
 
 
+def repeats() -> bytes:
+    rows = [("gru", [0.7, 0.8, 0.9], (0.6, 1.0)), ("linear", [0.5], None)]
+    return repeats_picture(rows, reference=0.5)
+
+
 def texts(svg: bytes) -> list[str]:
     """The words of a picture; fails if it is not XML."""
     root = ET.fromstring(svg)
@@ -59,7 +65,7 @@ def texts(svg: bytes) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("draw", [lambda: confusion(4), curves, reliability, intervals])
+@pytest.mark.parametrize("draw", [lambda: confusion(4), curves, reliability, intervals, repeats])
 def test_a_picture_has_the_same_bytes_twice_and_no_date(draw: Callable[[], bytes]) -> None:
     first, second = draw(), draw()
 
@@ -116,3 +122,22 @@ def test_one_epoch_is_a_picture_too() -> None:
 def test_a_champion_is_drawn_only_where_there_is_one() -> None:
     assert "champion v7" in texts(intervals())
     assert "champion v7" not in texts(intervals(champion=False))
+
+
+def test_every_method_is_named_beside_its_interval_and_a_long_name_is_cut() -> None:
+    rows = [("<gru>, $x$", [0.7, 0.8, 0.9], (0.6, 1.0)), ("y" * 99, [0.5], None)]
+
+    words = texts(repeats_picture(rows, reference=None))
+
+    assert "<gru>, $x$" in words
+    assert "y" * 59 + "\N{HORIZONTAL ELLIPSIS}" in words
+
+
+def test_an_interval_is_drawn_only_where_there_is_one_and_each_repeat_always() -> None:
+    with_interval = repeats_picture([("gru", [0.7, 0.9], (0.6, 1.0))], reference=None)
+    without = repeats_picture([("gru", [0.7, 0.9], None)], reference=None)
+
+    assert with_interval.count(b"stroke: #0072b2; stroke-width: 3") == 1
+    assert without.count(b"stroke: #0072b2; stroke-width: 3") == 0
+    marks = [svg.count(b"fill: #d55e00") for svg in (with_interval, without)]
+    assert marks[0] == marks[1] >= 2
