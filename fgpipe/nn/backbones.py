@@ -36,6 +36,9 @@ They are those of the ``tf_`` variants: timm's ``efficientnet_lite*`` without it
 padding and batch-norm epsilon, takes the same weights without complaint and loses 7 points.
 """
 
+PRETRAINED_FILE = "backbone.safetensors"
+"""What pretraining leaves for training to start from."""
+
 StateDict = dict[str, Tensor]
 
 

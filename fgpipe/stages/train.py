@@ -19,7 +19,7 @@ from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import augmentation
 from fgpipe.metrics.calibration import softmax
-from fgpipe.nn.backbones import load_weights, normalisation
+from fgpipe.nn.backbones import PRETRAINED_FILE, load_weights, normalisation
 from fgpipe.nn.export import export_graph
 from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
@@ -28,13 +28,14 @@ from fgpipe.records import (
     EpochFigures,
     Manifest,
     Preprocessed,
+    Pretrained,
     RecogniserSpec,
     Stored,
     TrainedModel,
     file_sha256,
 )
 from fgpipe.serving.predictor import Predictor
-from fgpipe.serving.seen import DATA_FILE
+from fgpipe.serving.seen import DATA_FILE, SEEN_FILE, UNLABELLED_FILE
 from fgpipe.training.checkpoint import input_key
 from fgpipe.training.hardware import resolve
 from fgpipe.training.loop import Course, Fitted, fit
@@ -50,6 +51,7 @@ def train(
     *,
     manifest: Stored[Manifest],
     preprocess: Stored[Preprocessed],
+    pretrain: Stored[Pretrained],
     config: TrainConfig,
     out: Path,
     ports: Ports,
@@ -66,17 +68,19 @@ def train(
     resolved = resolve(device=config.device, precision=config.precision, threads=config.threads)
     spec = _specify(manifest.record, preprocess.record, config=config)
     network = build(spec, seed=config.seed)
-    origin = load_weights(network.backbone, name=config.backbone, weights=config.weights)
+    origin = _start_from(network, pretrain, config=config)
     network.backbone.freeze(config.frozen_stages)
     examples = _examples(table, manifest=manifest.record, payload=preprocess.payload)
 
     parameters = config.model_dump() | {"resolved": resolved.model_dump()}
+    pretrained = {"pretrain": pretrain.record.sha256()} if pretrain.record.handed_on else {}
     key = input_key(
         inputs={
             "manifest": manifest.record.sha256(),
             "preprocess": preprocess.record.sha256(),
             "weights": _weights_hash(network),
-        },
+        }
+        | pretrained,
         parameters=parameters,
     )
     checkpoint = ports.checkpoints / key / "epoch.safetensors"
@@ -98,6 +102,7 @@ def train(
         payload = out / "payload"
         _write_weights(network, spec=spec, payload=payload)
         _write_description(manifest, preprocess, fitted=fitted, table=table, payload=payload)
+        _write_seen(table, pretrain, payload=payload)
         trained = TrainedModel(
             manifest_sha256=manifest.record.sha256(),
             preprocessed_sha256=preprocess.record.sha256(),
@@ -107,6 +112,7 @@ def train(
             parents=manifest.record.parents,
             resolved=resolved,
             initial_weights=origin,
+            pretrained_sha256=pretrained.get("pretrain"),
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
             best_epoch=fitted.epochs[0],
             averaged_epochs=fitted.epochs if config.averaging == "soup" else (),
@@ -134,6 +140,16 @@ def _specify(
         std=scale.std,
         **chosen,
     )
+
+
+def _start_from(network: Recogniser, pretrain: Stored[Pretrained], *, config: TrainConfig) -> str:
+    """Fill the backbone, with pretrained weights if there are any; tell their origin."""
+    pretraining = pretrain.record.pretraining
+    if pretraining is None or not pretraining.handed_on:
+        return load_weights(network.backbone, name=config.backbone, weights=config.weights)
+    file = pretrain.payload / PRETRAINED_FILE
+    load_weights(network.backbone, name=config.backbone, weights=str(file))
+    return f"{pretrain.record.method} from {pretraining.initial_weights}"
 
 
 def _examples(table: pd.DataFrame, *, manifest: Manifest, payload: Path) -> Examples:
@@ -178,11 +194,19 @@ def _write_description(
     (payload / "labels.json").write_text(json.dumps(labels, indent=2, sort_keys=True) + "\n")
     transform = (preprocess.payload / "transform.json").read_text()
     (payload / "transform.json").write_text(transform)
-    seen = table[table["split"].isin(["train", "validation"])]
-    seen[["sha256", "group", "split"]].to_csv(payload / "seen.csv", index=False)
     table[["sha256", "label"]].to_csv(payload / DATA_FILE, index=False)
     curves = pd.DataFrame([figures.model_dump() for figures in fitted.curves])
     curves.to_csv(payload / "curves.csv", index=False)
+
+
+def _write_seen(table: pd.DataFrame, pretrain: Stored[Pretrained], *, payload: Path) -> None:
+    """List what the model has seen; an image without label is a group of its own."""
+    seen = table[table["split"].isin(["train", "validation"])][["sha256", "group", "split"]]
+    if pretrain.record.handed_on:
+        beside = pd.read_csv(pretrain.payload / UNLABELLED_FILE, dtype=str)
+        beside = beside.assign(group=beside["sha256"], split="unlabelled")
+        seen = pd.concat([seen, beside])
+    seen.to_csv(payload / SEEN_FILE, index=False)
 
 
 def graph_error(network: Recogniser, examples: Examples, *, payload: Path) -> float:

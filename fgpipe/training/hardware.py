@@ -25,18 +25,25 @@ def resolve(
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "fp32", "bf16", "fp16"],
     threads: Literal["auto"] | int,
+    section: str = "train",
 ) -> Resolved:
     """Choose device, precision and threads.
+
+    Args:
+        device: Where to compute.
+        precision: Of the forward and backward pass.
+        threads: Of an operation on the CPU.
+        section: Of ``params.yaml``, where they stand.
 
     Raises:
         ConfigError: If a GPU, or what needs one, is asked for and there is none.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
-        raise ConfigError("train.device is cuda, but torch sees no GPU; use auto or cpu")
+        raise ConfigError(f"{section}.device is cuda, but torch sees no GPU; use auto or cpu")
     chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
     if precision == "fp16" and chosen == "cpu":
-        raise ConfigError("train.precision is fp16, which is for GPUs; use auto, bf16 or fp32")
+        raise ConfigError(f"{section}.precision is fp16, which is for GPUs; use auto, bf16 or fp32")
     if precision == "auto":
         precision = "bf16" if _computes_in_bf16(chosen) else "fp32"
     return Resolved(
