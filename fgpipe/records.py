@@ -294,11 +294,11 @@ class PretrainingFigures(Part):
     """From 0, which is before the first."""
     loss: float | None
     """Mean over the epoch's batches; none before the first."""
-    spread: float
-    """Mean deviation of the channels of training images' rows of unit length, times the
-    square root of their number: 0 where all images are given one row, 1 at most."""
+    spread: float | None
+    """How different the rows are that views are compared by, mean over the epoch's batches:
+    0 where all images have one row, 1 at most; none before the first."""
     effective_rank: float
-    """Directions in which these rows differ."""
+    """Directions in which the frozen backbone's rows of training images differ."""
     neighbour_accuracy: float
     """Share of the validation images to whose class their nearest training images belong."""
 

@@ -9,7 +9,8 @@ solarised, that hue and saturation change half as much as there, and in the blur
 extent is a share of the view's side.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Protocol
 
 import albumentations as A  # noqa: N812 - the name its users know
 import cv2
@@ -20,10 +21,18 @@ from fgpipe.images.batches import seed_for, steps_per_epoch
 from fgpipe.images.transforms import Augmentation
 
 Views = UInt8[np.ndarray, "batch size size 3"]
-Images = Sequence[UInt8[np.ndarray, "height width 3"]]
+Image = UInt8[np.ndarray, "height width 3"]
 
 BLUR = (0.1 / 224, 2.0 / 224)
 """Least and largest standard deviation of the blur, as a share of the view's side."""
+
+
+class Images(Protocol):
+    """Images in a row, in memory or not."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Image: ...
 
 
 def view_augmentation(

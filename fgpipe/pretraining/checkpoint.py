@@ -18,7 +18,15 @@ from fgpipe.training.tensor_files import (
     write_tensors,
 )
 
-CODE = ("images", "nn", "pretraining", "stages/pretrain.py", "training")
+CODE = (
+    "images",
+    "metrics",
+    "nn/backbones.py",
+    "nn/depthwise.py",
+    "pretraining",
+    "stages/pretrain.py",
+    "training",
+)
 """What of the package decides the weights."""
 
 CURVES = TypeAdapter(tuple[PretrainingFigures, ...])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fgpipe.images.batches import Pixels, Rows, plain_batches
 from fgpipe.nn.backbones import Backbone, normalisation
-from fgpipe.training.steps import half_precision
+from fgpipe.training.precision import half_precision
 
 IMAGES_AT_ONCE = 64
 """That pass the backbone together where it is not trained."""

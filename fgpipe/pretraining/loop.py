@@ -9,20 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from tqdm import tqdm
 
 from fgpipe.errors import PipelineError
 from fgpipe.images.batches import seed_for, steps_per_epoch
 from fgpipe.images.transforms import Augmentation
 from fgpipe.images.views import Images, Views, view_batches
+from fgpipe.metrics.spread import spread
 from fgpipe.pretraining.checkpoint import Progress, restore_progress, save_progress
 from fgpipe.pretraining.methods import Learner
 from fgpipe.pretraining.probes import Probe, epoch_figures, look
 from fgpipe.records import PretrainingFigures, Resolved
-from fgpipe.training.optimisers import set_rates
+from fgpipe.training.precision import half_precision, is_out_of_memory
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import Stopwatch
-from fgpipe.training.steps import half_precision, is_out_of_memory
 from fgpipe.training.tensor_files import Tensors
 
 WARMUP_FRACTION = 0.1
@@ -32,10 +33,10 @@ CLIP_NORM = 3.0
 """Longest gradient, which is DINO's; the others' are shorter."""
 
 COLLAPSED_SPREAD = 0.02
-"""Below it rows are one: those of different images have a cosine above 0.9996."""
+"""Below it the rows compared are one: those of two images have a cosine above 0.9992."""
 
 COLLAPSED_RANK = 1.5
-"""Below it rows lie on a line."""
+"""Below it the backbone's rows lie on a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +98,11 @@ def learn(learner: Learner, course: Course, *, checkpoint: Path) -> Learnt:
     """
     torch.set_num_threads(course.resolved.threads)
     learner.to(course.resolved.device).to(memory_format=torch.channels_last)
-    optimiser = create_optimiser(
-        learner,
-        learning_rate=course.recipe.learning_rate,
-        weight_decay=course.recipe.weight_decay,
-    )
+    optimiser = create_optimiser(learner, weight_decay=course.recipe.weight_decay)
     progress = Progress(learner=learner, optimiser=optimiser, curves=(), kept={}, kept_epoch=None)
     if not restore_progress(checkpoint, progress):
         embedded = look(learner.learnt, course.probe, precision=course.resolved.precision)
-        progress.curves = (epoch_figures(embedded, course.probe, epoch=0, loss=None),)
+        progress.curves = (epoch_figures(embedded, course.probe, epoch=0),)
     while len(progress.curves) <= course.recipe.epochs and not _has_collapsed(progress):
         next_epoch(progress, course)
         save_progress(checkpoint, progress)
@@ -117,16 +114,13 @@ def learn(learner: Learner, course: Course, *, checkpoint: Path) -> Learnt:
     )
 
 
-def create_optimiser(
-    learner: Learner, *, learning_rate: float, weight_decay: float
-) -> torch.optim.Optimizer:
+def create_optimiser(learner: Learner, *, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW over what learns; biases and norms are not decayed."""
     learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     groups = [
         {
             "params": [parameter for parameter in learning if (parameter.ndim > 1) is decayed],
             "weight_decay": weight_decay if decayed else 0.0,
-            "peak_rate": learning_rate,
         }
         for decayed in (True, False)
     ]
@@ -146,17 +140,25 @@ def next_epoch(progress: Progress, course: Course) -> None:
         epoch=epoch,
     )
     learner.train()
-    losses = []
+    losses, spreads = [], []
     stopwatch = Stopwatch()
     name = f"pretrain epoch {epoch}/{recipe.epochs}"
     waited = stopwatch.waiting_for(batches)
     bar = tqdm(waited, total=course.n_steps, desc=name, unit="step", disable=None)
     for number, (first, second) in enumerate(bar):
         step = (epoch - 1) * course.n_steps + number
-        losses.append(_step(progress, course, first, second, step=step))
+        loss, rows = _step(progress, course, first, second, step=step)
+        losses.append(loss)
+        spreads.append(spread(rows))
         bar.set_postfix(loss=f"{losses[-1]:.3f}")
     embedded = look(learner.learnt, course.probe, precision=course.resolved.precision)
-    figures = epoch_figures(embedded, course.probe, epoch=epoch, loss=float(np.mean(losses)))
+    figures = epoch_figures(
+        embedded,
+        course.probe,
+        epoch=epoch,
+        loss=float(np.mean(losses)),
+        spread=float(np.mean(spreads)),
+    )
     progress.curves = (*progress.curves, figures)
     _keep_if_best(progress)
     tqdm.write(
@@ -166,17 +168,21 @@ def next_epoch(progress: Progress, course: Course) -> None:
     )
 
 
-def _step(progress: Progress, course: Course, first: Views, second: Views, *, step: int) -> float:
-    """Update the weights once; the batch's loss before it."""
+def _step(
+    progress: Progress, course: Course, first: Views, second: Views, *, step: int
+) -> tuple[float, Float32[np.ndarray, "batch outputs"]]:
+    """Update the weights once; the batch's loss before it, and what its images became."""
     learner, optimiser, recipe = progress.learner, progress.optimiser, course.recipe
     n_steps = recipe.epochs * course.n_steps
     device = torch.device(course.resolved.device)
-    set_rates(optimiser, rate_factor(step, n_steps=n_steps, warmup_fraction=WARMUP_FRACTION))
+    factor = rate_factor(step, n_steps=n_steps, warmup_fraction=WARMUP_FRACTION)
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.learning_rate * factor
     views = (torch.from_numpy(view).to(device) for view in (first, second))
     optimiser.zero_grad()
     try:
         with half_precision(device, course.resolved.precision):
-            loss = learner.loss(*views)
+            loss, rows = learner.loss(*views)
         value = loss.item()
         if not np.isfinite(value):
             raise PipelineError(
@@ -195,14 +201,15 @@ def _step(progress: Progress, course: Course, first: Views, second: Views, *, st
     learner.before_update(epoch=1 + step // course.n_steps)
     optimiser.step()
     learner.after_update(step=step, n_steps=n_steps)
-    return value
+    return value, rows.float().cpu().numpy()
 
 
 def _has_collapsed(progress: Progress) -> bool:
     """Whether training made one row of all; what it starts from may be as it is."""
-    *before, last = progress.curves
-    is_one = last.spread < COLLAPSED_SPREAD or last.effective_rank < COLLAPSED_RANK
-    return bool(before) and is_one
+    *_, last = progress.curves
+    if last.spread is None:
+        return False
+    return last.spread < COLLAPSED_SPREAD or last.effective_rank < COLLAPSED_RANK
 
 
 def _keep_if_best(progress: Progress) -> None:

@@ -19,7 +19,7 @@ views and no small ones.
 
 import copy
 import warnings
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -44,6 +44,15 @@ N_KINDS = 2048
 """DINO's output; the paper's 65,536 are for a million images."""
 
 
+class Compared(NamedTuple):
+    """What a learner makes of the two views of a batch."""
+
+    loss: Float[Tensor, ""]
+    """What a step lowers."""
+    rows: Float[Tensor, "batch outputs"]
+    """What one view of each image became, for the other's to be like."""
+
+
 class SimSiam(nn.Module):
     """One network and its predictor."""
 
@@ -58,11 +67,12 @@ class SimSiam(nn.Module):
         """The only one there is."""
         return self.encoder
 
-    def loss(self, first: Images, second: Images) -> Float[Tensor, ""]:
+    def loss(self, first: Images, second: Images) -> Compared:
         """Negative cosine of each view's prediction with the other's projection."""
         one, other = (self.projection(self.encoder(view)) for view in (first, second))
         from_one, from_other = (self.prediction(each) for each in (one, other))
-        return _mutual(from_one, from_other, one=one.detach(), other=other.detach())
+        loss = _mutual(from_one, from_other, one=one.detach(), other=other.detach())
+        return Compared(loss, one.detach())
 
     def before_update(self, *, epoch: int) -> None:
         """Nothing."""
@@ -95,7 +105,7 @@ class Byol(nn.Module):
         assert isinstance(encoder, Encoder)
         return encoder
 
-    def loss(self, first: Images, second: Images) -> Float[Tensor, ""]:
+    def loss(self, first: Images, second: Images) -> Compared:
         """Negative cosine of each view's prediction with what the teacher makes of the other.
 
         It is the paper's squared distance of unit rows, halved and less 1.
@@ -103,7 +113,7 @@ class Byol(nn.Module):
         with torch.no_grad():
             one, other = (self.teacher(view) for view in (first, second))
         from_one, from_other = (self.prediction(self.student(view)) for view in (first, second))
-        return _mutual(from_one, from_other, one=one, other=other)
+        return Compared(_mutual(from_one, from_other, one=one, other=other), one)
 
     def before_update(self, *, epoch: int) -> None:
         """Nothing."""
@@ -139,7 +149,7 @@ class Dino(nn.Module):
         """The teacher's, which the paper finds to be ahead of the student's all along."""
         return self.teacher
 
-    def loss(self, first: Images, second: Images) -> Float[Tensor, ""]:
+    def loss(self, first: Images, second: Images) -> Compared:
         """Cross-entropy of the student's kinds of each view against the teacher's of the other."""
         views = (first, second)
         with torch.no_grad():
@@ -147,7 +157,7 @@ class Dino(nn.Module):
         given = [self.student_head(self.student(view)).float() for view in views]
         with torch.autocast(first.device.type, enabled=False):  # else its sums are in bf16
             loss: Tensor = self.criterion(taught, given)
-        return loss
+        return Compared(loss, taught[0])
 
     def before_update(self, *, epoch: int) -> None:
         """Hold the last layer still in the first epoch."""
@@ -201,8 +211,9 @@ def _mutual(
     """Mean negative cosine of each view's prediction with the other view, in float32."""
     criterion = NegativeCosineSimilarity()
     with torch.autocast(one.device.type, enabled=False):
-        loss: Tensor = criterion(from_one.float(), other.float())
-        return (loss + criterion(from_other.float(), one.float())) / 2
+        of_other: Tensor = criterion(from_one.float(), other.float())
+        of_one: Tensor = criterion(from_other.float(), one.float())
+        return (of_other + of_one) / 2
 
 
 def _with_batch_statistics(teacher: nn.Module) -> None:

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from fgpipe.images.batches import Pixels, Rows
 from fgpipe.metrics.accuracy import top1
 from fgpipe.metrics.nearest_neighbours import nearest_neighbour_classes
-from fgpipe.metrics.spread import effective_rank, spread
+from fgpipe.metrics.spread import effective_rank
 from fgpipe.pretraining.encoder import Encoder, embed
 from fgpipe.records import PretrainingFigures, Probed
 
@@ -69,13 +69,18 @@ def look(encoder: Encoder, probe: Probe, *, precision: str) -> Embedded:
 
 
 def epoch_figures(
-    embedded: Embedded, probe: Probe, *, epoch: int, loss: float | None
+    embedded: Embedded,
+    probe: Probe,
+    *,
+    epoch: int,
+    loss: float | None = None,
+    spread: float | None = None,
 ) -> PretrainingFigures:
     """One row of the curves."""
     return PretrainingFigures(
         epoch=epoch,
         loss=loss,
-        spread=spread(embedded.known),
+        spread=spread,
         effective_rank=effective_rank(embedded.known),
         neighbour_accuracy=neighbour_accuracy(embedded, probe),
     )

@@ -33,8 +33,8 @@ from fgpipe.records import (
     file_sha256,
 )
 from fgpipe.serving.seen import UNLABELLED_FILE
-from fgpipe.training.checkpoint import input_key
 from fgpipe.training.hardware import resolve
+from fgpipe.training.input_key import input_key
 
 
 def run_pretraining(

@@ -36,8 +36,9 @@ from fgpipe.records import (
 )
 from fgpipe.serving.predictor import Predictor
 from fgpipe.serving.seen import DATA_FILE, SEEN_FILE, UNLABELLED_FILE
-from fgpipe.training.checkpoint import input_key
+from fgpipe.training.checkpoint import CODE
 from fgpipe.training.hardware import resolve
+from fgpipe.training.input_key import input_key
 from fgpipe.training.loop import Course, Fitted, fit
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.speed import EpochSpeed
@@ -82,6 +83,7 @@ def train(
         }
         | pretrained,
         parameters=parameters,
+        code=CODE,
     )
     checkpoint = ports.checkpoints / key / "epoch.safetensors"
     with ports.tracker.training(input_key=key, parameters={"train": parameters}) as run:

@@ -5,9 +5,8 @@ training depends on: inputs, parameters and code. A training with anything else 
 never finds it.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from fgpipe.training.tensor_files import (
 )
 
 CODE = ("images", "nn", "stages/train.py", "training")
-"""What of the package decides the weights."""
+"""What of the package decides the weights: see :func:`fgpipe.training.input_key.input_key`."""
 
 CURVES = TypeAdapter(tuple[EpochFigures, ...])
 
@@ -60,33 +59,6 @@ class State:
     """Of the network's weights, if any is kept."""
     progress: Progress
     """The epochs done."""
-
-
-def input_key(
-    *,
-    inputs: Mapping[str, str],
-    parameters: Mapping[str, object],
-    code: Sequence[str] = CODE,
-) -> str:
-    """A hash of all that a training depends on.
-
-    Args:
-        inputs: Hash of each record it reads.
-        parameters: Its parameters, resolved, as plain data.
-        code: What of the package decides the weights: files and folders.
-    """
-    package = Path(__file__).parents[1]
-    files = [path for part in code for path in _python_files(package / part)]
-    hashes = {
-        path.relative_to(package).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
-    content = json.dumps([dict(inputs), dict(parameters), hashes], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _python_files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def save_state(path: Path, state: State) -> None:
