@@ -11,9 +11,7 @@ PLAIN = {"size_px": 32, "min_scale": 0.3, "jitter": 0.0, "blur": 0.0}
 def batches(images: np.ndarray = IMAGES, *, epoch: int = 1, batch_size: int = 4) -> list:
     augmentation = view_augmentation(size_px=32, min_scale=0.3, jitter=0.4, blur=0.5)
     return list(
-        view_batches(
-            images, batch_size=batch_size, augmentation=augmentation, seed=3, epoch=epoch
-        )
+        view_batches(images, batch_size=batch_size, augmentation=augmentation, seed=3, epoch=epoch)
     )
 
 
