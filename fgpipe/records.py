@@ -352,7 +352,7 @@ class Pretraining(Part):
 class Pretrained(Record):
     """What the backbone learnt from images without their labels.
 
-    Payload: empty without a method; else ``curves.csv``, and, if the weights are handed
+    Payload: ``curves.csv``, without rows if there was no method; and, if weights are handed
     on, ``backbone.safetensors`` and ``unlabelled.csv`` (hash of every image learnt from
     that is not in the manifest).
     """

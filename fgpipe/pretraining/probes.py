@@ -6,7 +6,7 @@ with the backbone, so it is the judge in the end.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -21,7 +21,10 @@ from fgpipe.pretraining.encoder import Encoder, embed
 from fgpipe.records import PretrainingFigures, Probed
 
 MAX_KNOWN = 10_000
-"""Training images that are known; of more a sample is."""
+"""Training images that are known in the end; of more a sample is."""
+
+MAX_KNOWN_EACH_EPOCH = 1_000
+"""Of them, after each epoch: an image takes as long as a quarter of its training."""
 
 MAX_ROUNDS = 300
 """Of the logistic regression's optimiser; both of two are cut short there."""
@@ -53,11 +56,12 @@ class Embedded:
     """Of the validation images."""
 
 
-def sample_known(rows: Rows, *, seed: int) -> Rows:
-    """At most :data:`MAX_KNOWN` of some rows, in their order."""
-    if len(rows) <= MAX_KNOWN:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, MAX_KNOWN, replace=False))
+def with_fewer_known(probe: Probe, *, at_most: int, seed: int) -> Probe:
+    """The same with a sample of the training images, in their order."""
+    if len(probe.known) <= at_most:
+        return probe
+    chosen = np.random.default_rng(seed).choice(probe.known, at_most, replace=False)
+    return replace(probe, known=np.sort(chosen))
 
 
 def look(encoder: Encoder, probe: Probe, *, precision: str) -> Embedded:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fgpipe.config import PretrainConfig
-from fgpipe.images.batches import Pixels
+from fgpipe.errors import DataError
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.images.views import view_augmentation
@@ -23,12 +23,16 @@ from fgpipe.pretraining.encoder import build_encoder
 from fgpipe.pretraining.images import Pool, Unlabelled, decode_unlabelled, find_unlabelled
 from fgpipe.pretraining.loop import Course, Learnt, Recipe, learn
 from fgpipe.pretraining.methods import MethodName, create_learner
-from fgpipe.pretraining.probes import Probe, sample_known
+from fgpipe.pretraining.probes import (
+    MAX_KNOWN,
+    MAX_KNOWN_EACH_EPOCH,
+    Probe,
+    with_fewer_known,
+)
 from fgpipe.records import (
     Manifest,
     Preprocessed,
     Pretraining,
-    Resolved,
     Stored,
     file_sha256,
 )
@@ -62,7 +66,7 @@ def run_pretraining(
 
     Raises:
         ConfigError: If backbone, weights or device are not to be had.
-        DataError: If an image without label cannot be read.
+        DataError: If an image without label cannot be read, or validation has none.
         PipelineError: If the loss is not finite, or memory does not do for a batch.
     """
     table = read_table(manifest.payload)
@@ -71,6 +75,7 @@ def run_pretraining(
         precision=config.precision,
         threads=config.threads,
         section="pretrain",
+        further=("lightly", "scikit-learn"),
     )
     encoder = build_encoder(config.backbone, seed=config.seed)
     origin = load_weights(encoder.backbone, name=config.backbone, weights=config.weights)
@@ -91,12 +96,24 @@ def run_pretraining(
         code=CODE,
     )
     folder = checkpoints / key
-    course = _course(table, preprocess, beside, config=config, resolved=resolved, folder=folder)
+    probe = _probe(table, preprocess)
+    course = Course(
+        images=_pool(probe, preprocess, beside, folder=folder),
+        augmentation=view_augmentation(
+            size_px=config.image_size_px,
+            min_scale=config.min_scale,
+            jitter=config.jitter,
+            blur=config.blur,
+        ),
+        probe=with_fewer_known(probe, at_most=MAX_KNOWN_EACH_EPOCH, seed=config.seed),
+        recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
+        resolved=resolved,
+    )
     learner = create_learner(method, encoder, momentum=config.momentum, seed=config.seed)
     learnt = learn(learner, course, checkpoint=folder / "epoch.safetensors")
     verdict = bake_off(
         learner.learnt,
-        course.probe,
+        with_fewer_known(probe, at_most=MAX_KNOWN, seed=config.seed),
         before=before,
         after=learnt.weights,
         precision=resolved.precision,
@@ -127,44 +144,37 @@ def _digest(hashes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def _course(
-    table: pd.DataFrame,
-    preprocess: Stored[Preprocessed],
-    beside: Unlabelled,
-    *,
-    config: PretrainConfig,
-    resolved: Resolved,
-    folder: Path,
-) -> Course:
-    pixels: Pixels = np.load(preprocess.payload / "images.npy", mmap_mode="r")
-    train = np.flatnonzero(table["split"] == "train")
+def _probe(table: pd.DataFrame, preprocess: Stored[Preprocessed]) -> Probe:
+    """All of the training split known, all of validation asked."""
+    known, asked = (np.flatnonzero(table["split"] == split) for split in ("train", "validation"))
+    if not len(asked):
+        raise DataError(
+            f"none of {len(table)} images is in the validation split, which tells whether "
+            "pretraining was of use; raise manifest.fractions.validation, or set "
+            "pretrain.method to none"
+        )
     targets = table["target"].to_numpy(dtype=np.int64)
+    return Probe(
+        pixels=np.load(preprocess.payload / "images.npy", mmap_mode="r"),
+        targets=targets,
+        n_classes=1 + int(targets.max()),
+        known=known,
+        asked=asked,
+    )
+
+
+def _pool(
+    probe: Probe, preprocess: Stored[Preprocessed], beside: Unlabelled, *, folder: Path
+) -> Pool:
+    """The training split, and the images without labels, decoded into ``folder``."""
     transform = Preprocessing.from_json((preprocess.payload / "transform.json").read_text())
-    return Course(
-        images=Pool(
-            labelled=pixels,
-            train=train,
-            unlabelled=decode_unlabelled(
-                beside, transform=transform, file=folder / "unlabelled.npy"
-            )
-            if beside.paths
-            else None,
-        ),
-        augmentation=view_augmentation(
-            size_px=config.image_size_px,
-            min_scale=config.min_scale,
-            jitter=config.jitter,
-            blur=config.blur,
-        ),
-        probe=Probe(
-            pixels=pixels,
-            targets=targets,
-            n_classes=1 + int(targets.max()),
-            known=sample_known(train, seed=config.seed),
-            asked=np.flatnonzero(table["split"] == "validation"),
-        ),
-        recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
-        resolved=resolved,
+    file = folder / "unlabelled.npy"
+    return Pool(
+        labelled=probe.pixels,
+        train=probe.known,
+        unlabelled=decode_unlabelled(beside, transform=transform, file=file)
+        if beside.paths
+        else None,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fgpipe.config import PretrainConfig
 from fgpipe.ports import Ports
-from fgpipe.records import Manifest, Preprocessed, Pretrained, Stored
+from fgpipe.records import Manifest, Preprocessed, Pretrained, PretrainingFigures, Stored
 
 
 def pretrain(
@@ -31,6 +31,9 @@ def pretrain(
         PipelineError: If the loss is not finite, or memory does not do for a batch.
     """
     if config.method == "none":
+        # DVC warns of an empty folder, over and over.
+        header = ",".join(PretrainingFigures.model_fields)
+        (out / "payload" / "curves.csv").write_text(header + "\n")
         return Pretrained(method="none", pretraining=None)
     from fgpipe.pretraining.run import run_pretraining
 

@@ -1,6 +1,7 @@
 """What ``auto`` comes to on this machine."""
 
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Literal
 
@@ -26,6 +27,7 @@ def resolve(
     precision: Literal["auto", "fp32", "bf16", "fp16"],
     threads: Literal["auto"] | int,
     section: str = "train",
+    further: Sequence[str] = (),
 ) -> Resolved:
     """Choose device, precision and threads.
 
@@ -34,6 +36,7 @@ def resolve(
         precision: Of the forward and backward pass.
         threads: Of an operation on the CPU.
         section: Of ``params.yaml``, where they stand.
+        further: Libraries that can change a weight there, beside :data:`LIBRARIES`.
 
     Raises:
         ConfigError: If a GPU, or what needs one, is asked for and there is none.
@@ -50,7 +53,7 @@ def resolve(
         device=chosen,
         precision=precision,
         threads=len(os.sched_getaffinity(0)) if threads == "auto" else threads,
-        libraries={name: version(name) for name in LIBRARIES},
+        libraries={name: version(name) for name in (*LIBRARIES, *further)},
     )
 
 

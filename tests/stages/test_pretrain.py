@@ -1,6 +1,7 @@
 import csv
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,8 @@ def test_without_a_method_it_does_nothing_and_imports_nothing_for_it(ready: Path
     assert done.stdout.strip() == "[]", done.stderr
     record = Pretrained.load(ready / "data" / "04_pretrain" / "record.json")
     assert record == Pretrained(method="none", pretraining=None)
-    assert contents(ready) == {}
+    columns = b"epoch,loss,spread,effective_rank,neighbour_accuracy\n"
+    assert contents(ready) == {"curves.csv": columns}
 
 
 @pytest.mark.usefixtures("never_worse")
@@ -97,6 +99,7 @@ def test_it_leaves_curves_and_what_is_handed_on(ready: Path) -> None:
     assert done.reason.endswith("; handed on")
     assert done.n_train_images == (table["split"] == "train").sum()
     assert done.initial_weights == "scratch"
+    assert done.resolved.libraries["lightly"] == version("lightly")
     assert set(contents(ready)) == {"backbone.safetensors", "curves.csv", "unlabelled.csv"}
     assert done.weights_sha256 == file_sha256(ready / PAYLOAD / "backbone.safetensors")
     with (ready / PAYLOAD / "curves.csv").open() as file:
@@ -235,6 +238,16 @@ def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], messag
 
     with pytest.raises(ConfigError, match=message):
         pretrain(ready, **values)
+
+
+def test_no_image_in_validation_is_an_error_with_a_way_out(project: Path) -> None:
+    fractions = {"train": 0.8, "validation": 0.0001, "calibration": 0.1, "test": 0.0999}
+    change_params(project, manifest={"fractions": fractions, "protocol": "random"})
+    for stage in ("manifest", "validate", "preprocess"):
+        run_stage(stage, root=project, ports=fake_ports(project))
+
+    with pytest.raises(DataError, match=r"is in the validation split.*fractions\.validation"):
+        pretrain(project)
 
 
 def test_a_gpu_that_is_not_there_is_named(ready: Path) -> None:

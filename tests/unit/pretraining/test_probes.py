@@ -12,7 +12,7 @@ from fgpipe.pretraining.probes import (
     linear_accuracy,
     look,
     neighbour_accuracy,
-    sample_known,
+    with_fewer_known,
 )
 from tests.support.pretraining import make_probe
 
@@ -55,16 +55,16 @@ def test_a_fit_that_is_cut_short_is_no_warning(monkeypatch: pytest.MonkeyPatch) 
     assert 0 <= linear_accuracy(embedded(told=False), make_probe()) <= 1
 
 
-def test_of_many_training_images_a_sample_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "MAX_KNOWN", 10)
-    rows = np.arange(100, 150)
+def test_of_many_training_images_a_sample_is_known() -> None:
+    probe = make_probe()
 
-    sample = sample_known(rows, seed=0)
+    sample = with_fewer_known(probe, at_most=10, seed=0)
 
-    assert len(set(sample)) == 10
-    assert set(sample) <= set(rows)
-    assert sorted(sample) == sample.tolist()
-    assert sample_known(rows[:10], seed=0).tolist() == rows[:10].tolist()
+    assert len(set(sample.known)) == 10
+    assert set(sample.known) <= set(probe.known)
+    assert sorted(sample.known) == sample.known.tolist()
+    assert sample.asked is probe.asked
+    assert with_fewer_known(probe, at_most=30, seed=0) is probe
 
 
 def test_rows_are_means_over_space_of_the_normalised_images_feature_maps() -> None:
