@@ -158,6 +158,23 @@ def stop_after(epoch: int) -> Callable[[Path, Progress], None]:
     return stop
 
 
+def test_what_a_network_draws_is_told_by_seed_and_epoch(tmp_path: Path) -> None:
+    drawn: list[float] = []
+
+    class Drawing(Byol):
+        def loss(self, first: torch.Tensor, second: torch.Tensor) -> Compared:
+            drawn.append(torch.rand(1).item())
+            return super().loss(first, second)
+
+    for name in ("one", "two"):
+        torch.manual_seed(len(drawn))
+        network = Drawing(make_learner("simsiam").learnt, momentum=0.9)
+        learn(network, make_course(epochs=2), checkpoint=tmp_path / name)
+
+    assert drawn[:4] == drawn[4:]
+    assert len(set(drawn)) == 4
+
+
 class Broken(SimSiam):
     """Divides by zero."""
 

@@ -63,6 +63,23 @@ def test_simsiam_compares_each_prediction_with_the_other_projection() -> None:
     assert torch.allclose(rows, one)
 
 
+def test_no_gradient_flows_through_what_simsiam_predicts() -> None:
+    network = learner("simsiam").eval()
+    assert isinstance(network, SimSiam)
+    one, other = (network.projection(network.encoder(view)) for view in views())
+    pairs = ((network.prediction(one), other), (network.prediction(other), one))
+    by_hand = -sum(torch.cosine_similarity(a, b.detach()).mean() for a, b in pairs) / 2
+    by_hand.backward()
+    weights = list(network.projection.parameters())
+    expected = [weight.grad for weight in weights]
+    network.zero_grad()
+
+    network.loss(*views())[0].backward()
+
+    for weight, gradient in zip(weights, expected, strict=True):
+        assert torch.allclose(weight.grad, gradient, atol=1e-6)
+
+
 def test_byol_compares_each_prediction_with_the_teachers_row_of_the_other_view() -> None:
     network = learner("byol").eval()
     assert isinstance(network, Byol)
