@@ -55,6 +55,7 @@ STAGE_HELP = {
     "manifest": "01 Write one row an image, with its split.",
     "validate": "02 Hold the manifest against expectations.",
     "preprocess": "03 Decode and resize every image once.",
+    "pretrain": "04 Let the backbone learn without labels, if params.yaml says so.",
     "train": "05 Train backbone and head.",
     "evaluate": "06 Measure the exported graph on the test split.",
     "gate": "07 Decide whether the model may be promoted.",

@@ -19,7 +19,15 @@ from pydantic import (
 )
 
 from fgpipe.errors import ConfigError
-from fgpipe.records import SPLITS, HeadName, Protocol, Severity, Split, TestTimeViews
+from fgpipe.records import (
+    SPLITS,
+    HeadName,
+    PretrainingMethod,
+    Protocol,
+    Severity,
+    Split,
+    TestTimeViews,
+)
 
 
 def _no_bool(value: object) -> object:
@@ -126,6 +134,47 @@ class PreprocessConfig(Section):
             )
             raise ValueError(message)
         return self
+
+
+class PretrainConfig(Section):
+    """Learning from images without their labels, before training."""
+
+    method: PretrainingMethod
+    """``none``, ``simsiam``, ``byol`` or ``dino``; docs/methods.md says how they learn."""
+    backbone: Annotated[str, Field(min_length=1)]
+    """The same as ``train.backbone``, unless the method is ``none``."""
+    weights: Annotated[str, Field(min_length=1)]
+    """Those to start from, and to be no worse than: the same as ``train.weights``."""
+    unlabelled: bool
+    """Whether images below ``data/unlabelled`` are learnt from too."""
+    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    """Height and width of the views."""
+    min_scale: Annotated[float, Field(gt=0, le=1), Number]
+    """Smallest share of an image's area that a view shows."""
+    jitter: Fraction
+    """How far brightness and contrast of a view change, and a little less its colours; 0
+    where they tell classes apart."""
+    blur: Fraction
+    """Share of the views that are blurred; 0 where texture tells classes apart."""
+    epochs: Count
+    """Passes over all images."""
+    batch_size: Annotated[int, Field(ge=2)]
+    """Images a step, each in two views."""
+    learning_rate: Positive
+    """Peak rate of AdamW, for backbone and heads."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """Not applied to biases and norms."""
+    momentum: Annotated[float, Field(ge=0, lt=1), Number]
+    """Under ``byol`` and ``dino``: what a step keeps of the teacher, at first; it rises to
+    1. Of a thousand steps or more 0.996."""
+    seed: Seed
+    """Of the heads, order and views."""
+    device: Literal["auto", "cpu", "cuda"]
+    """``auto``: CUDA where there is a GPU."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """``auto``: bf16 where the hardware computes in it, else fp32."""
+    threads: Literal["auto"] | Count
+    """Threads of a torch operation on the CPU; ``auto``: one a core."""
 
 
 class TrainConfig(Section):
@@ -343,6 +392,7 @@ class Params(Section):
     manifest: ManifestConfig
     validate_: ValidateConfig = Field(alias="validate")
     preprocess: PreprocessConfig
+    pretrain: PretrainConfig
     train: TrainConfig
     evaluate: EvaluateConfig
     gate: GateConfig
@@ -358,7 +408,28 @@ class Params(Section):
                 "set the one to flips or none, or the other to rgb or gray"
             )
             raise ValueError(message)
+        if self.pretrain.method != "none":
+            self._pretraining_fits()
         return self
+
+    def _pretraining_fits(self) -> None:
+        """A stage sees its own section alone, so what two of them share stands in both."""
+        for key in ("backbone", "weights"):
+            here, there = getattr(self.pretrain, key), getattr(self.train, key)
+            if here != there:
+                message = (
+                    f"pretrain.{key} ({here}) must be train.{key} ({there}): training goes on "
+                    "from what is pretrained; or set pretrain.method to none"
+                )
+                raise ValueError(message)
+        space = self.preprocess.color_space
+        if self.pretrain.jitter and space not in {"rgb", "gray"}:
+            message = (
+                f"pretrain.jitter ({self.pretrain.jitter:g}) changes brightness and colours, "
+                f"which under preprocess.color_space ({space}) are no such channels; set the one "
+                "to 0, or the other to rgb or gray"
+            )
+            raise ValueError(message)
 
     def section(self, stage: str) -> Section:
         """The section of the stage of that name."""

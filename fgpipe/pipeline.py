@@ -7,9 +7,9 @@ is :func:`run_stage`; a test holds ``dvc.yaml`` to :data:`STAGES`.
 
 ::
 
-    data/raw -> manifest -> validate -> preprocess -> train -> evaluate -> gate
-                                                        |         |
-                                                        +---------+----> package
+    data/raw -> manifest -> validate -> preprocess -> pretrain -> train -> evaluate -> gate
+                                                                    |         |
+                                                                    +---------+----> package
 """
 
 import importlib
@@ -28,6 +28,7 @@ from fgpipe.records import (
     GateDecision,
     Manifest,
     Preprocessed,
+    Pretrained,
     Record,
     Stored,
     TrainedModel,
@@ -52,7 +53,8 @@ class Stage:
     """What it gives."""
     reads: tuple[str, ...]
     """Stages whose record and payload it reads, ``raw`` for the images, ``expectations`` for
-    what they must be like, ``baseline`` for the model to beat: its keyword arguments."""
+    what they must be like, ``unlabelled`` for images without labels, ``baseline`` for the
+    model to beat: its keyword arguments."""
     folders: tuple[str, ...] = ("payload",)
     """Folders beside its record that it fills."""
 
@@ -71,7 +73,15 @@ STAGES: tuple[Stage, ...] = (
         reads=("raw", "expectations", "baseline", "manifest"),
     ),
     Stage(number=3, name="preprocess", record=Preprocessed, reads=("raw", "manifest", "validate")),
-    Stage(number=5, name="train", record=TrainedModel, reads=("manifest", "preprocess")),
+    Stage(
+        number=4,
+        name="pretrain",
+        record=Pretrained,
+        reads=("unlabelled", "manifest", "preprocess"),
+    ),
+    Stage(
+        number=5, name="train", record=TrainedModel, reads=("manifest", "preprocess", "pretrain")
+    ),
     Stage(
         number=6,
         name="evaluate",
@@ -84,6 +94,7 @@ STAGES: tuple[Stage, ...] = (
 )
 
 RAW = Path("data") / "raw"
+UNLABELLED = Path("data") / "unlabelled"
 BASELINE = Path("data") / "baseline.json"
 EXPECTATIONS = Path("data") / "expectations.yaml"
 
@@ -154,6 +165,8 @@ def _read(name: str, *, root: Path) -> object:
         from fgpipe.images.expectations_file import read_suite  # it imports pandas
 
         return read_suite(root / EXPECTATIONS)
+    if name == "unlabelled":
+        return root / UNLABELLED
     if name == "candidate":
         return root / stage_named("evaluate").folder / "candidate"
     stage = stage_named(name)

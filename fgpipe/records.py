@@ -273,6 +273,107 @@ class Preprocessed(Record):
 TestTimeViews = Literal["one", "mirror", "flips", "square"]
 """How an image is looked at when it is classified: once, or in several ways."""
 
+
+class Resolved(Part):
+    """What ``auto`` came to, and the libraries in use: part of what made the numbers."""
+
+    device: str
+    """``cpu`` or ``cuda``."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    """Precision of the forward and backward pass."""
+    threads: int
+    """Threads of a torch operation on the CPU."""
+    processes: int = 1
+    """Processes that shared each batch."""
+    libraries: dict[str, str]
+    """Versions of the libraries that can change a number."""
+
+
+PretrainingMethod = Literal["none", "simsiam", "byol", "dino"]
+"""How a backbone may learn from images without their labels."""
+
+
+class PretrainingFigures(Part):
+    """One row of the curves of a pretraining, the first the weights it started from."""
+
+    epoch: int
+    """From 0, which is before the first."""
+    loss: float | None
+    """Mean over the epoch's batches; none before the first."""
+    spread: float | None
+    """How different the rows are that views are compared by, mean over the epoch's batches:
+    0 where all images have one row, 1 at most; none before the first."""
+    effective_rank: float
+    """Directions in which the frozen backbone's rows of training images differ."""
+    neighbour_accuracy: float
+    """Share of the validation images to whose class their nearest training images belong."""
+
+
+class Probed(Part):
+    """How well a frozen backbone parts the classes of validation."""
+
+    neighbour_accuracy: float
+    """Share of the images that their nearest training images give the right class."""
+    linear_accuracy: float
+    """Share of the images that logistic regression on the training images gives it."""
+
+
+class Pretraining(Part):
+    """A pretraining and whether what came of it is handed on."""
+
+    manifest_sha256: str
+    """The manifest whose training split was learnt from."""
+    preprocessed_sha256: str
+    """The arrays learnt from."""
+    backbone: str
+    """A timm model name."""
+    initial_weights: str
+    """Where its first weights came from."""
+    n_train_images: int
+    """Images of the training split learnt from, without their labels."""
+    n_unlabelled_images: int
+    """Further images learnt from."""
+    n_left_out: int
+    """Images beside those labelled that were not: in the manifest, or there twice."""
+    resolved: Resolved
+    """What ``auto`` came to."""
+    curves: tuple[PretrainingFigures, ...]
+    """One entry an epoch, and one before."""
+    collapsed: bool
+    """Whether it ended early because the rows of all images became one."""
+    kept_epoch: int | None
+    """The epoch with the best neighbours on validation; none if the first collapsed."""
+    before: Probed
+    """The weights it started from."""
+    after: Probed | None
+    """The weights of the epoch kept."""
+    handed_on: bool
+    """Whether training proper starts from them: not where linear accuracy fell."""
+    reason: str
+    """Why, in a sentence, with both numbers."""
+    weights_sha256: str | None
+    """Hash of ``backbone.safetensors``, if it is handed on."""
+
+
+class Pretrained(Record):
+    """What the backbone learnt from images without their labels.
+
+    Payload: ``curves.csv``, without rows if there was no method; and, if weights are handed
+    on, ``backbone.safetensors`` and ``unlabelled.csv`` (hash of every image learnt from
+    that is not in the manifest).
+    """
+
+    method: PretrainingMethod
+    """How it learnt."""
+    pretraining: Pretraining | None
+    """What came of it; none without a method."""
+
+    @property
+    def handed_on(self) -> bool:
+        """Whether training proper starts from weights of the payload."""
+        return self.pretraining is not None and self.pretraining.handed_on
+
+
 HeadName = Literal["linear", "mlp", "gru", "lstm", "isqrt", "bilinear", "cal", "cosine"]
 """The heads there are."""
 
@@ -310,21 +411,6 @@ class RecogniserSpec(Part):
     """Pixels are divided by it after that."""
 
 
-class Resolved(Part):
-    """What ``auto`` came to, and the libraries in use: part of what made the numbers."""
-
-    device: str
-    """``cpu`` or ``cuda``."""
-    precision: Literal["fp32", "bf16", "fp16"]
-    """Precision of the forward and backward pass."""
-    threads: int
-    """Threads of a torch operation on the CPU."""
-    processes: int = 1
-    """Processes that shared each batch."""
-    libraries: dict[str, str]
-    """Versions of the libraries that can change a number."""
-
-
 class EpochFigures(Part):
     """One row of the training curves."""
 
@@ -350,8 +436,8 @@ class TrainedModel(Record):
 
     Payload: ``model.safetensors``, ``model.onnx``, ``recogniser.json``,
     ``transform.json``, ``labels.json``, ``seen.csv`` (hash and group of every image it
-    was trained or chosen on), ``data.csv`` (hash and label of every image of the manifest)
-    and ``curves.csv``.
+    was pretrained, trained or chosen on), ``data.csv`` (hash and label of every image of
+    the manifest) and ``curves.csv``.
 
     The graph takes ``images``, uint8 of shape ``(batch, size, size, 3)``, and gives
     ``logits``, float32 of shape ``(batch, n_classes)``, and ``embedding``, float32 of
@@ -374,6 +460,8 @@ class TrainedModel(Record):
     """What ``auto`` came to."""
     initial_weights: str
     """Where the backbone's first weights came from."""
+    pretrained_sha256: str | None = None
+    """The pretraining that made them, if one did."""
     n_parameters: int
     """Weights of the whole network."""
     best_epoch: int

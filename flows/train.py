@@ -11,6 +11,7 @@ from fgpipe.records import (
     GateDecision,
     Manifest,
     Preprocessed,
+    Pretrained,
     TrainedModel,
     Validation,
 )
@@ -24,6 +25,7 @@ def train_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
     step("manifest", Manifest, root)
     step("validate", Validation, root)
     step("preprocess", Preprocessed, root)
+    step("pretrain", Pretrained, root)
     step("train", TrainedModel, root)
     refresh_baseline(root)
     step("evaluate", Evaluation, root)

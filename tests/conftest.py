@@ -23,6 +23,14 @@ hypothesis.settings.load_profile("same")
 SMALL = {
     "validate": {"drift_sample": 0},
     "preprocess": {"image_size_px": 64},
+    "pretrain": {
+        "backbone": "test_resnet",
+        "weights": "scratch",
+        "image_size_px": 32,
+        "epochs": 2,
+        "batch_size": 16,
+        "threads": 1,
+    },
     "train": {
         "backbone": "test_resnet",
         "weights": "scratch",

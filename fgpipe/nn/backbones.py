@@ -18,6 +18,9 @@ from fgpipe.nn import seed_cnn, timm_networks
 from fgpipe.nn.recomputation import keep_statistics
 from fgpipe.nn.timm_networks import Layout, Tag
 
+PRETRAINED_FILE = "backbone.safetensors"
+"""What pretraining leaves for training to start from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalisation:

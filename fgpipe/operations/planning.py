@@ -13,11 +13,11 @@ from fgpipe.images.table import read_table
 from fgpipe.operations.params_file import write_values
 from fgpipe.pipeline import load_record, stage_named
 from fgpipe.ports import Reproducer, Scalar
-from fgpipe.records import Manifest, Preprocessed, Stored
+from fgpipe.records import Manifest, Preprocessed, Pretrained, Stored
 from fgpipe.stages.train import Start, prepare
 from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test
 
-STAGES_BEFORE = ("manifest", "validate", "preprocess")
+STAGES_BEFORE = ("manifest", "validate", "preprocess", "pretrain")
 
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 40
 """Fewer than these at the full size are too few to learn well, so most are at a low one; more
@@ -152,4 +152,10 @@ def _started(root: Path, *, reproducer: Reproducer) -> Start:
         record=load_record(Preprocessed, root=root),
         payload=root / stage_named("preprocess").folder / "payload",
     )
-    return prepare(table, manifest=manifest, preprocess=preprocess, config=config)
+    pretrain = Stored(
+        record=load_record(Pretrained, root=root),
+        payload=root / stage_named("pretrain").folder / "payload",
+    )
+    return prepare(
+        table, manifest=manifest, preprocess=preprocess, pretrain=pretrain, config=config
+    )

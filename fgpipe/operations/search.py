@@ -26,8 +26,12 @@ from fgpipe.operations.tune_file import (
 )
 from fgpipe.pipeline import load_record
 from fgpipe.ports import Reproducer, Scalar
-from fgpipe.records import Manifest, Preprocessed
-from fgpipe.training.checkpoint import input_key
+from fgpipe.records import Manifest, Preprocessed, Pretrained
+from fgpipe.training.checkpoint import CODE
+from fgpipe.training.input_key import input_key
+
+LEARNING = ("preprocess", "pretrain")
+"""Stages between the data and the training, which each trial runs if it has images of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class Search:
     @property
     def stages(self) -> tuple[str, ...]:
         """What a trial runs."""
-        return ("preprocess", "train") if _own_images(self.space) else ("train",)
+        return (*LEARNING, "train") if _own_images(self.space) else ("train",)
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -112,8 +116,9 @@ def find(root: Path) -> Search:
         for name, value in params.section(section).model_dump().items()
     }
     inputs = {"manifest": manifest.sha256()}
-    if "preprocess" in _before(space):
+    if not _own_images(space):
         inputs["preprocess"] = load_record(Preprocessed, root=root).sha256()
+        inputs["pretrain"] = load_record(Pretrained, root=root).sha256()
     key = input_key(
         inputs=inputs,
         parameters={
@@ -121,6 +126,7 @@ def find(root: Path) -> Search:
             "space": {key: range_.model_dump() for key, range_ in space.items()},
             "fixed": {key: value for key, value in there.items() if key not in space},
         },
+        code=CODE,
     )
     base = {key: there[key] for key in space}
     return Search(root=root, file=file, space=space, key=key, base=base)
@@ -128,8 +134,8 @@ def find(root: Path) -> Search:
 
 def _before(space: Mapping[str, Range]) -> tuple[str, ...]:
     """Stages whose results all trials share."""
-    own = _own_images(space)
-    return ("manifest", "validate") if own else ("manifest", "validate", "preprocess")
+    data = ("manifest", "validate")
+    return data if _own_images(space) else (*data, *LEARNING)
 
 
 def _own_images(space: Mapping[str, Range]) -> bool:

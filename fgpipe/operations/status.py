@@ -14,6 +14,7 @@ from fgpipe.records import (
     Evaluation,
     GateDecision,
     Manifest,
+    Pretrained,
     Record,
     Score,
     TrainedModel,
@@ -29,12 +30,15 @@ def describe(root: Path) -> str:
     if manifest is None:
         return "nothing has been made here yet; `make run`, or `fgpipe data import FOLDER` first"
     validation = _load(Validation, root=root)
+    pretrained = _load(Pretrained, root=root)
     trained = _load(TrainedModel, root=root)
     evaluation = _load(Evaluation, root=root)
     decision = _load(GateDecision, root=root)
     parts = [_data_lines(manifest, root=root)]
     if validation:
         parts.append(_validation_lines(validation))
+    if pretrained and pretrained.pretraining:
+        parts.append([_line("pretrain", f"{pretrained.method}: {pretrained.pretraining.reason}")])
     if trained:
         parts.append(_model_lines(trained))
     if evaluation:

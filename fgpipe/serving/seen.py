@@ -12,10 +12,13 @@ SEEN_FILE = "seen.csv"
 DATA_FILE = "data.csv"
 """Beside it where a model was trained: all the images of its data, and their labels."""
 
+UNLABELLED_FILE = "unlabelled.csv"
+"""Where a backbone was pretrained: the images it learnt from that had no label."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Images that a model was trained or chosen on."""
+    """Images that a model was pretrained, trained or chosen on."""
 
     hashes: frozenset[str]
     """Of their bytes."""

@@ -20,7 +20,7 @@ from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table
 from fgpipe.metrics.calibration import softmax
-from fgpipe.nn.backbones import check_low_size, normalisation
+from fgpipe.nn.backbones import PRETRAINED_FILE, check_low_size, normalisation
 from fgpipe.nn.export import export_graph
 from fgpipe.nn.initial_weights import load_weights
 from fgpipe.nn.losses import Criterion, create_criterion
@@ -30,16 +30,18 @@ from fgpipe.records import (
     EpochFigures,
     Manifest,
     Preprocessed,
+    Pretrained,
     RecogniserSpec,
     Stored,
     TrainedModel,
     file_sha256,
 )
 from fgpipe.serving.predictor import Predictor
-from fgpipe.serving.seen import DATA_FILE
-from fgpipe.training.checkpoint import input_key
+from fgpipe.serving.seen import DATA_FILE, SEEN_FILE, UNLABELLED_FILE
+from fgpipe.training.checkpoint import CODE
 from fgpipe.training.distributed import Team, leading
 from fgpipe.training.hardware import resolve
+from fgpipe.training.input_key import input_key
 from fgpipe.training.loop import Course, Fitted, fit
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.speed import EpochSpeed
@@ -53,6 +55,7 @@ def train(
     *,
     manifest: Stored[Manifest],
     preprocess: Stored[Preprocessed],
+    pretrain: Stored[Pretrained],
     config: TrainConfig,
     out: Path,
     ports: Ports,
@@ -66,17 +69,26 @@ def train(
         PipelineError: If the loss is not finite, or the graph does not do what torch does.
     """
     table = read_table(manifest.payload)
-    start = prepare(table, manifest=manifest.record, preprocess=preprocess, config=config)
+    start = prepare(
+        table,
+        manifest=manifest.record,
+        preprocess=preprocess,
+        pretrain=pretrain,
+        config=config,
+    )
     network, course = start.network, start.course
     parameters = config.model_dump() | {"resolved": course.resolved.model_dump()}
+    pretrained = {"pretrain": pretrain.record.sha256()} if pretrain.record.handed_on else {}
     key = input_key(
         inputs={
             "manifest": manifest.record.sha256(),
             "preprocess": preprocess.record.sha256(),
             "weights": _weights_hash(network),
             "augmentation": hashlib.sha256(course.augmentation.to_json().encode()).hexdigest(),
-        },
+        }
+        | pretrained,
         parameters=parameters,
+        code=CODE,
     )
     checkpoint = ports.checkpoints / key / "epoch.safetensors"
     with ports.tracker.training(input_key=key, parameters={"train": parameters}) as run:
@@ -85,7 +97,7 @@ def train(
             run.log_epoch(figures, speed=speed.measures())
 
         with leading(
-            course.resolved.processes, _follow, manifest, preprocess, config, checkpoint
+            course.resolved.processes, _follow, manifest, preprocess, pretrain, config, checkpoint
         ) as team:
             fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch, team=team)
         network.load_state_dict(fitted.weights)
@@ -93,6 +105,7 @@ def train(
         payload = out / "payload"
         _write_weights(network, spec=start.spec, payload=payload)
         _write_description(manifest, preprocess, fitted=fitted, table=table, payload=payload)
+        _write_seen(table, pretrain, payload=payload)
         trained = TrainedModel(
             manifest_sha256=manifest.record.sha256(),
             preprocessed_sha256=preprocess.record.sha256(),
@@ -102,6 +115,7 @@ def train(
             parents=manifest.record.parents,
             resolved=course.resolved,
             initial_weights=start.origin,
+            pretrained_sha256=pretrained.get("pretrain"),
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
             best_epoch=fitted.epochs[0],
             averaged_epochs=fitted.epochs if config.averaging == "soup" else (),
@@ -135,6 +149,7 @@ def prepare(
     *,
     manifest: Manifest,
     preprocess: Stored[Preprocessed],
+    pretrain: Stored[Pretrained],
     config: TrainConfig,
 ) -> Start:
     """Network and course of a training, before its first step.
@@ -154,7 +169,7 @@ def prepare(
         config.backbone, image_size_px=spec.image_size_px, low_size_px=config.low_size_px
     )
     network = build(spec, seed=config.seed)
-    origin = load_weights(network.backbone, weights=config.weights)
+    origin = _start_from(network, pretrain, config=config)
     network.backbone.freeze(config.frozen_stages)
     if config.checkpoint_activations:
         network.backbone.checkpoint_activations()
@@ -176,6 +191,7 @@ def _follow(
     team: Team,
     manifest: Stored[Manifest],
     preprocess: Stored[Preprocessed],
+    pretrain: Stored[Pretrained],
     config: TrainConfig,
     checkpoint: Path,
 ) -> None:
@@ -184,6 +200,7 @@ def _follow(
         read_table(manifest.payload),
         manifest=manifest.record,
         preprocess=preprocess,
+        pretrain=pretrain,
         config=config,
     )
     fit(start.network, start.course, checkpoint=checkpoint, on_epoch=_say_nothing, team=team)
@@ -205,6 +222,15 @@ def _specify(
         std=scale.std,
         **chosen,
     )
+
+
+def _start_from(network: Recogniser, pretrain: Stored[Pretrained], *, config: TrainConfig) -> str:
+    """Fill the backbone, with pretrained weights if there are any; tell their origin."""
+    pretraining = pretrain.record.pretraining
+    if pretraining is None or not pretraining.handed_on:
+        return load_weights(network.backbone, weights=config.weights)
+    load_weights(network.backbone, weights=str(pretrain.payload / PRETRAINED_FILE))
+    return f"{pretrain.record.method} from {pretraining.initial_weights}"
 
 
 def _examples(table: pd.DataFrame, *, manifest: Manifest, payload: Path) -> Examples:
@@ -260,11 +286,19 @@ def _write_description(
     (payload / "labels.json").write_text(json.dumps(labels, indent=2, sort_keys=True) + "\n")
     transform = (preprocess.payload / "transform.json").read_text()
     (payload / "transform.json").write_text(transform)
-    seen = table[table["split"].isin(["train", "validation"])]
-    seen[["sha256", "group", "split"]].to_csv(payload / "seen.csv", index=False)
     table[["sha256", "label"]].to_csv(payload / DATA_FILE, index=False)
     curves = pd.DataFrame([figures.model_dump() for figures in fitted.curves])
     curves.to_csv(payload / "curves.csv", index=False)
+
+
+def _write_seen(table: pd.DataFrame, pretrain: Stored[Pretrained], *, payload: Path) -> None:
+    """List what the model has seen; an image without label is a group of its own."""
+    seen = table[table["split"].isin(["train", "validation"])][["sha256", "group", "split"]]
+    if pretrain.record.handed_on:
+        beside = pd.read_csv(pretrain.payload / UNLABELLED_FILE, dtype=str)
+        beside = beside.assign(group=beside["sha256"], split="unlabelled")
+        seen = pd.concat([seen, beside])
+    seen.to_csv(payload / SEEN_FILE, index=False)
 
 
 def graph_error(network: Recogniser, examples: Examples, *, payload: Path) -> float:

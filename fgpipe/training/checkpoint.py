@@ -5,23 +5,28 @@ training depends on: inputs, parameters and code. A training with anything else 
 never finds it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from fgpipe.records import EpochFigures, write_atomically
+from fgpipe.records import EpochFigures
 from fgpipe.training.averaging import MovingAverage
 from fgpipe.training.steps import Stepper
+from fgpipe.training.tensor_files import (
+    below,
+    optimiser_tensors,
+    read_tensors,
+    restore_optimiser,
+    under,
+    write_tensors,
+)
 
 CODE = ("images", "nn", "stages/train.py", "training")
-"""What of the package decides the weights."""
+"""What of the package decides the weights: see :func:`fgpipe.training.input_key.input_key`."""
 
 CURVES = TypeAdapter(tuple[EpochFigures, ...])
 
@@ -56,46 +61,21 @@ class State:
     """The epochs done."""
 
 
-def input_key(*, inputs: Mapping[str, str], parameters: Mapping[str, object]) -> str:
-    """A hash of all that a training depends on.
-
-    Args:
-        inputs: Hash of each record it reads.
-        parameters: Its parameters, resolved, as plain data.
-    """
-    package = Path(__file__).parents[1]
-    files = [path for part in CODE for path in _python_files(package / part)]
-    code = {
-        path.relative_to(package).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
-    content = json.dumps([dict(inputs), dict(parameters), code], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _python_files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.rglob("*.py"))
-
-
 def save_state(path: Path, state: State) -> None:
     """Write all that the next epoch depends on."""
     stepper, progress = state.stepper, state.progress
-    tensors = _under("network", stepper.network.state_dict())
-    for index, values in stepper.optimiser.state_dict()["state"].items():
-        tensors |= _under(f"optimiser.{index}", values)
+    tensors = under("network", stepper.network.state_dict())
+    tensors |= under("optimiser", optimiser_tensors(stepper.optimiser))
     if state.average is not None:
-        tensors |= _under("average", state.average.weights)
+        tensors |= under("average", state.average.weights)
     for epoch, weights in progress.kept.items():
-        tensors |= _under(f"kept.{epoch}", weights)
+        tensors |= under(f"kept.{epoch}", weights)
     metadata = {
         "curves": CURVES.dump_json(progress.curves).decode(),
         "n_parts": str(stepper.n_parts),
         "scaler": json.dumps(stepper.scaler.state_dict()),
     }
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Safetensors refuses two names for one piece of memory.
-    unshared = {name: value.clone() for name, value in contiguous.items()}
-    write_atomically(path, save(unshared, metadata=metadata))
+    write_tensors(path, tensors, metadata=metadata)
 
 
 def restore_state(path: Path, state: State) -> bool:
@@ -105,40 +85,21 @@ def restore_state(path: Path, state: State) -> bool:
         path: What :func:`save_state` wrote.
         state: Changed in place.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError):
+    file = read_tensors(path)
+    if file is None:
         return False
     stepper = state.stepper
-    stepper.network.load_state_dict(_below("network", tensors))
-    of_parameter: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below("optimiser", tensors).items():
-        index, key = name.split(".", 1)
-        of_parameter.setdefault(int(index), {})[key] = value
-    groups = stepper.optimiser.state_dict()["param_groups"]
-    stepper.optimiser.load_state_dict({"state": of_parameter, "param_groups": groups})
-    stepper.n_parts = int(metadata["n_parts"])
+    stepper.network.load_state_dict(below("network", file.tensors))
+    restore_optimiser(stepper.optimiser, below("optimiser", file.tensors))
+    stepper.n_parts = int(file.metadata["n_parts"])
     if stepper.scaler.is_enabled():
-        stepper.scaler.load_state_dict(json.loads(metadata["scaler"]))
+        stepper.scaler.load_state_dict(json.loads(file.metadata["scaler"]))
     if state.average is not None:
-        for name, value in _below("average", tensors).items():
+        for name, value in below("average", file.tensors).items():
             state.average.weights[name].copy_(value)
     kept: dict[int, Weights] = {}
-    for name, value in _below("kept", tensors).items():
+    for name, value in below("kept", file.tensors).items():
         epoch, key = name.split(".", 1)
         kept.setdefault(int(epoch), {})[key] = value
-    state.progress = Progress(curves=CURVES.validate_json(metadata["curves"]), kept=kept)
+    state.progress = Progress(curves=CURVES.validate_json(file.metadata["curves"]), kept=kept)
     return True
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {
-        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
-    }

@@ -20,9 +20,10 @@ from torch import Tensor
 from fgpipe.images.batches import epoch_order, plain_batches, seed_for, steps_per_epoch
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
+from fgpipe.training.precision import half_precision
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
-from fgpipe.training.steps import half_precision, one_hot
+from fgpipe.training.steps import one_hot
 
 MAX_BYTES = 4_000_000_000
 """Largest file of maps; of more images a sample is taken, which does for a start."""

@@ -1,6 +1,7 @@
 """What ``auto`` comes to on this machine."""
 
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Literal
 
@@ -25,19 +26,29 @@ def resolve(
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "fp32", "bf16", "fp16"],
     threads: Literal["auto"] | int,
-    processes: Literal["auto"] | int = "auto",
+    processes: Literal["auto"] | int = 1,
+    section: str = "train",
+    further: Sequence[str] = (),
 ) -> Resolved:
     """Choose device, precision and threads.
+
+    Args:
+        device: Where to compute.
+        precision: Of the forward and backward pass.
+        threads: Of an operation on the CPU.
+        processes: That share each batch.
+        section: Of ``params.yaml``, where they stand.
+        further: Libraries that can change a weight there, beside :data:`LIBRARIES`.
 
     Raises:
         ConfigError: If a GPU, or what needs one, is asked for and there is none.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
-        raise ConfigError("train.device is cuda, but torch sees no GPU; use auto or cpu")
+        raise ConfigError(f"{section}.device is cuda, but torch sees no GPU; use auto or cpu")
     chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
     if precision == "fp16" and chosen == "cpu":
-        raise ConfigError("train.precision is fp16, which is for GPUs; use auto, bf16 or fp32")
+        raise ConfigError(f"{section}.precision is fp16, which is for GPUs; use auto, bf16 or fp32")
     if precision == "auto":
         precision = "bf16" if _computes_in_bf16(chosen) else "fp32"
     return Resolved(
@@ -45,7 +56,7 @@ def resolve(
         precision=precision,
         threads=len(os.sched_getaffinity(0)) if threads == "auto" else threads,
         processes=_resolve_processes(processes, device=chosen),
-        libraries={name: version(name) for name in LIBRARIES},
+        libraries={name: version(name) for name in (*LIBRARIES, *further)},
     )
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from fgpipe.images.boxes import Region
 from fgpipe.nn.recogniser import Recogniser
-from fgpipe.training.steps import half_precision
+from fgpipe.training.precision import half_precision
 
 Images = UInt8[Tensor, "batch height width 3"]
 Targets = Float[Tensor, "batch classes"]

@@ -1,6 +1,5 @@
 """One update of the weights, in as many parts as memory needs."""
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +14,10 @@ from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import write_atomically
 from fgpipe.training.distributed import ALONE, Objective, Team, shared
+from fgpipe.training.precision import half_precision, is_out_of_memory
 
 Images = UInt8[Tensor, "batch height width 3"]
 Targets = Float[Tensor, "batch classes"]
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precisions that autocast computes in."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,20 +131,6 @@ class Stepper:
         )
 
 
-def half_precision(
-    device: torch.device, precision: str
-) -> contextlib.AbstractContextManager[object]:
-    """Autocast on a device to a precision; nothing for ``fp32``."""
-    return torch.autocast(
-        device.type, HALF.get(precision, torch.bfloat16), enabled=precision in HALF
-    )
-
-
 def one_hot(targets: Tensor, *, n_classes: int) -> Targets:
     """Targets as rows of probabilities."""
     return nn.functional.one_hot(targets, n_classes).float()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """On a GPU it has a class of its own; the CPU's allocator says it in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -12,8 +12,8 @@ from fgpipe.images.batches import plain_batches
 from fgpipe.metrics.accuracy import coarse_accuracy, macro_recall, top1
 from fgpipe.metrics.calibration import fit_temperature, log_loss, softmax
 from fgpipe.records import EpochFigures
+from fgpipe.training.precision import half_precision
 from fgpipe.training.recipe import Examples
-from fgpipe.training.steps import half_precision
 
 Logits = Float64[np.ndarray, "images classes"]
 

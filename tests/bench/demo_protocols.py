@@ -23,7 +23,7 @@ from fgpipe.pipeline import load_record
 from fgpipe.records import Evaluation
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("manifest", "validate", "preprocess", "train", "evaluate")
+STAGES = ("manifest", "validate", "preprocess", "pretrain", "train", "evaluate")
 FRACTIONS = {"train": 0.69, "validation": 0.04, "calibration": 0.02, "test": 0.25}
 
 

@@ -11,6 +11,7 @@ from fgpipe.records import Baseline, Stored
 
 GIVEN = {
     "raw": Path,
+    "unlabelled": Path,
     "expectations": Suite,
     "baseline": Baseline | None,
     "candidate": Path,
@@ -35,7 +36,7 @@ def test_stage_functions_take_exactly_what_they_are_declared_to_read() -> None:
 
 
 def test_a_stage_reads_only_what_stands_before_it() -> None:
-    before = {"raw", "expectations", "baseline"}
+    before = {"raw", "unlabelled", "expectations", "baseline"}
     for stage in STAGES:
         assert set(stage.reads) <= before, stage.name
         before |= {stage.name, *stage.folders}

@@ -14,7 +14,7 @@ from tests.support.real_project import environment
 
 pytestmark = pytest.mark.e2e
 
-STAGES = ("manifest", "validate", "preprocess", "train", "evaluate", "gate", "package")
+STAGES = ("manifest", "validate", "preprocess", "pretrain", "train", "evaluate", "gate", "package")
 
 
 def run(stage: str, *, root: Path) -> None:
@@ -50,6 +50,7 @@ def start_and_kill(stage: str, *, root: Path, when: Path) -> None:
 def test_stages_that_were_killed_leave_the_bytes_of_an_undisturbed_run(project: Path) -> None:
     (project / "dvc.yaml").touch()
     change_params(project, train={"epochs": 3}, preprocess={"image_size_px": 96})
+    change_params(project, pretrain={"method": "byol", "epochs": 3})
     for stage in STAGES:
         run(stage, root=project)
     expected = contents(project)
@@ -59,6 +60,7 @@ def test_stages_that_were_killed_leave_the_bytes_of_an_undisturbed_run(project: 
         "manifest": data / "01_manifest" / "payload",
         "validate": data / "02_validate" / "payload",
         "preprocess": data / "03_preprocess" / "payload" / "images.npy",
+        "pretrain": project / ".fgpipe" / "checkpoints" / "*" / "epoch.safetensors",
         "train": project / ".fgpipe" / "checkpoints" / "*" / "epoch.safetensors",
         "evaluate": data / "06_evaluate" / "candidate",
         "gate": data / "07_gate",

@@ -50,6 +50,15 @@ USES = {
         [result] = GxChecker().check(pd.DataFrame({"path": ["a", "b"]}), [unique])
         assert result.passed
     """,
+    "lightly": """
+        import torch
+        from fgpipe.pretraining.encoder import build_encoder
+        from fgpipe.pretraining.methods import create_learner
+        images = torch.zeros(4, 32, 32, 3, dtype=torch.uint8)
+        for name in ("simsiam", "byol", "dino"):
+            encoder = build_encoder("test_resnet", seed=0)
+            create_learner(name, encoder, momentum=0.9, seed=0).train().loss(images, images)
+    """,
     "mlflow": """
         from pathlib import Path
         from fgpipe.adapters.mlflow_registry import MlflowRegistry

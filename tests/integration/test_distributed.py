@@ -92,7 +92,7 @@ def test_two_processes_broken_off_go_on_exactly(tmp_path: Path) -> None:
 
 
 def test_a_stage_trains_with_as_many_processes_as_it_is_told(project: Path) -> None:
-    for stage in ("manifest", "validate", "preprocess"):
+    for stage in ("manifest", "validate", "preprocess", "pretrain"):
         run_stage(stage, root=project, ports=fake_ports(project))
     change_params(project, train={"processes": 2, "threads": 2})
     ports = fake_ports(project)

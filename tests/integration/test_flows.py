@@ -220,7 +220,7 @@ def test_a_users_mistake_in_a_stage_ends_a_flow_with_one_message_and_code_2(
 
     assert done.returncode == 2
     assert done.stderr == "fgpipe: train.weights: 'refuse' is no weights\n"
-    assert [line.split()[0] for line in done.stdout.splitlines()] == list(EVERY_STAGE[:3])
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(EVERY_STAGE[:4])
 
 
 def test_a_server_that_does_not_answer_is_told_at_once(project: Path) -> None:

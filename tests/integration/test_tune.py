@@ -53,7 +53,7 @@ def _own_store() -> Iterator[None]:
 @pytest.fixture
 def prepared(project: Path) -> Path:
     """A project whose stages before the training have run."""
-    for stage in ("manifest", "validate", "preprocess"):
+    for stage in ("manifest", "validate", "preprocess", "pretrain"):
         run_stage(stage, root=project, ports=fake_ports(project))
     return project
 

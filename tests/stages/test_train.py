@@ -38,7 +38,7 @@ FILES = {
 
 @pytest.fixture
 def ready(project: Path) -> Path:
-    for stage in ("manifest", "validate", "preprocess"):
+    for stage in ("manifest", "validate", "preprocess", "pretrain"):
         run_stage(stage, root=project, ports=fake_ports(project))
     return project
 

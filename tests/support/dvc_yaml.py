@@ -53,6 +53,8 @@ def _paths(read: str) -> list[str]:
             return ["data/raw"]
         case "baseline":
             return ["data/baseline.json"]
+        case "unlabelled":
+            return ["data/unlabelled"]
         case "expectations":
             return ["data/expectations.yaml"]
         case "candidate":

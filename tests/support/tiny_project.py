@@ -32,6 +32,7 @@ from fgpipe.records import (
     Manifest,
     ModelScores,
     Preprocessed,
+    Pretrained,
     RecogniserSpec,
     Record,
     Resolved,
@@ -55,6 +56,8 @@ def make_tiny_project(root: Path) -> Path:
     """The project at ``root``, with data added and a first commit; nothing has run."""
     (root / "data" / "raw").mkdir(parents=True)
     (root / "data" / "raw" / "labels.csv").write_text("path,label\nimages/a.png,a\n")
+    (root / "data" / "unlabelled").mkdir()
+    (root / "data" / "unlabelled" / "README.md").write_text("Images without labels.\n")
     (root / "data" / "baseline.json").write_text("null\n")
     (root / "data" / "expectations.yaml").write_text("schema_version: 1\nexpectations: []\n")
     (root / "params.yaml").write_text((ROOT / "params.yaml").read_text())
@@ -134,6 +137,7 @@ def _record(name: str, *, params: dict[str, dict[str, object]], root: Path) -> R
             manifest_sha256="m", verdict="pass", expectations=(), drift_note="none", drift=()
         ),
         "preprocess": preprocessed,
+        "pretrain": lambda: Pretrained(method="none", pretraining=None),
         "train": lambda: trained(head=_head(params["train"])),
         "evaluate": lambda: evaluation(load_record(TrainedModel, root=root)),
         "gate": lambda: decision(

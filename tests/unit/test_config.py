@@ -112,6 +112,10 @@ def test_a_section_that_is_missing_is_named(section: str, tmp_path: Path) -> Non
         ("preprocess", "contrast", "gamma"),
         ("preprocess", "clahe_clip_limit", 0.5),
         ("preprocess", "clahe_grid", 0),
+        ("pretrain", "method", "mae"),
+        ("pretrain", "min_scale", 0),
+        ("pretrain", "momentum", 1),
+        ("pretrain", "precision", "fp16"),
         ("train", "head", "transformer"),
         ("train", "backbone", ""),
         ("train", "learning_rate", 0),
@@ -261,6 +265,33 @@ def test_the_seed_network_starts_from_a_file_as_well(tmp_path: Path) -> None:
     params = load_params(written(content, tmp_path))
 
     assert params.train.weights == "model.safetensors"
+
+
+@pytest.mark.parametrize("key", ["backbone", "weights"])
+def test_a_pretraining_of_other_weights_than_training_starts_from_is_refused(
+    key: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["pretrain"] |= {"method": "byol", key: "other"}
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"pretrain.{key} (other) must be train.{key} ({content['train'][key]})" in text
+    content["pretrain"]["method"] = "none"
+    assert load_params(written(content, tmp_path)).pretrain.method == "none"
+
+
+def test_views_whose_jitter_would_change_hues_are_refused(tmp_path: Path) -> None:
+    content = shipped()
+    content["preprocess"]["color_space"] = "lab"
+    content["pretrain"]["method"] = "byol"
+
+    text = refusal(written(content, tmp_path))
+
+    assert "pretrain.jitter (0.4)" in text
+    assert "preprocess.color_space (lab)" in text
+    content["pretrain"]["jitter"] = 0.0
+    assert load_params(written(content, tmp_path)).preprocess.color_space == "lab"
 
 
 def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Learning from images without their labels, before training proper."""
