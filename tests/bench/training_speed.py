@@ -41,7 +41,8 @@ ROOT = Path(__file__).parents[2]
 PEERS = Path(__file__).parent / "peers"
 NETWORKS = ("resnet18", "tf_efficientnet_lite0")
 N_CLASSES = 10
-N_IMAGES = {"train": 1000, "validation": 200, "calibration": 50, "test": 50}
+SHARES = {"train": 1.0, "validation": 0.2, "calibration": 0.05, "test": 0.05}
+"""Images in a split, as a share of those trained on."""
 FOLDERS = {"train": "train", "validation": "val"}
 SIZE_PX = 224
 N_WORKERS = 2
@@ -56,6 +57,8 @@ class Task:
 
     network: str
     epochs: int
+    n_images: int
+    """Trained on."""
     batch_size: int
     folder: Path
     """Of class folders, projects and what the peers write."""
@@ -87,13 +90,9 @@ class Took:
     computed_s: float
 
 
-def split_of(number: int) -> str:
-    """The split of an image; every class is in each."""
-    for split, n_images in N_IMAGES.items():
-        if number < n_images:
-            return split
-        number -= n_images
-    raise ValueError(number)
+def splits(n_images: int) -> list[str]:
+    """The split of each image."""
+    return [split for split, share in SHARES.items() for _ in range(round(share * n_images))]
 
 
 def class_of(number: int) -> str:
@@ -101,18 +100,19 @@ def class_of(number: int) -> str:
     return f"class{number % N_CLASSES}"
 
 
-def make_corpus(folder: Path) -> list[Path]:
+def make_corpus(folder: Path, *, n_images: int) -> list[Path]:
     """The images, in ``folder/corpus``, and links to them in class folders."""
+    split_of = splits(n_images)
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    n_images = sum(N_IMAGES.values())
-    files = [corpus / f"{number:05d}.jpg" for number in range(n_images)]
+    files = [corpus / f"{number:05d}.jpg" for number in range(len(split_of))]
     there = sum(1 for _ in corpus.iterdir())
-    for number, content in enumerate(crops(there, n_images), there):
+    for number, content in enumerate(crops(there, len(files)), there):
         files[number].write_bytes(content)
-    for number, file in enumerate(files):
-        if split_of(number) in FOLDERS:
-            link(file, folder / "folders" / FOLDERS[split_of(number)] / class_of(number))
+    shutil.rmtree(folder / "folders", ignore_errors=True)
+    for number, (file, split) in enumerate(zip(files, split_of, strict=True)):
+        if split in FOLDERS:
+            link(file, folder / "folders" / FOLDERS[split] / class_of(number))
     return files
 
 
@@ -125,7 +125,9 @@ def link(file: Path, folder: Path) -> Path:
     return target
 
 
-def make_project(root: Path, files: Sequence[Path], *, network: str, batch_size: int) -> None:
+def make_project(
+    root: Path, files: Sequence[Path], *, n_images: int, network: str, batch_size: int
+) -> None:
     """A project of these images in the splits of the others; stages before train are run."""
     from fgpipe.images.groups_file import GROUPS_NAME, GroupRow, groups_text
     from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, labels_text
@@ -135,7 +137,7 @@ def make_project(root: Path, files: Sequence[Path], *, network: str, batch_size:
     shutil.rmtree(root, ignore_errors=True)
     raw = root / "data" / "raw"
     labelled, rows = [], []
-    for number, file in enumerate(files):
+    for number, (file, split) in enumerate(zip(files, splits(n_images), strict=True)):
         label, sha256 = class_of(number), file_sha256(file)
         path = link(file, raw / "images" / label).relative_to(raw).as_posix()
         labelled.append(
@@ -145,7 +147,7 @@ def make_project(root: Path, files: Sequence[Path], *, network: str, batch_size:
                 parent=None,
                 group=None,
                 attributes={},
-                split=split_of(number),  # type: ignore[arg-type]
+                split=split,  # type: ignore[arg-type]
             )
         )
         rows.append(GroupRow(sha256=sha256, group=sha256, batch=1, stratum=label, status="active"))
@@ -353,9 +355,9 @@ def measure(
 ) -> None:
     """Print the table of one task."""
     print(
-        f"\n{task.network}, {task.epochs} epoch(s), {N_IMAGES['train']:,} + "
-        f"{N_IMAGES['validation']} images at {SIZE_PX} px, batches of {task.batch_size}, "
-        f"{os.cpu_count()} cores, {n_rounds} round(s)",
+        f"\n{task.network}, {task.epochs} epoch(s), {task.n_images:,} + "
+        f"{round(SHARES['validation'] * task.n_images)} images at {SIZE_PX} px, batches of "
+        f"{task.batch_size}, {os.cpu_count()} cores, {n_rounds} round(s)",
         flush=True,
     )
     everyone = list(contestants(task, scripts=scripts, pythons=pythons))
@@ -405,6 +407,7 @@ def main() -> None:
     parser.add_argument("--scripts", type=Path, help="folder with timm/ and torchvision/")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser.add_argument("--images", type=int, default=1000, help="to train on; 200 or more")
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3, help="figures are medians of so many")
@@ -414,17 +417,22 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     pythons = {name: Path(python) for name, python in (p.split("=", 1) for p in arguments.peer)}
-    files = make_corpus(folder)
+    files = make_corpus(folder, n_images=arguments.images)
     for network in arguments.networks:
         make_project(
             folder / f"project-{network}",
             files,
+            n_images=arguments.images,
             network=network,
             batch_size=arguments.batch_size,
         )
         for epochs in arguments.epochs:
             task = Task(
-                network=network, epochs=epochs, batch_size=arguments.batch_size, folder=folder
+                network=network,
+                epochs=epochs,
+                n_images=arguments.images,
+                batch_size=arguments.batch_size,
+                folder=folder,
             )
             measure(
                 task,
