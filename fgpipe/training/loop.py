@@ -20,6 +20,7 @@ from fgpipe.records import EpochFigures, Resolved
 from fgpipe.training.averaging import MovingAverage, greedy_soup
 from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
 from fgpipe.training.features import map_images, train_head
+from fgpipe.training.hardware import keep_freed_memory
 from fgpipe.training.optimisers import create_optimiser, set_rates
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
@@ -85,6 +86,7 @@ def fit(
         PipelineError: If the loss is not finite, or memory does not do for two images.
     """
     torch.set_num_threads(course.resolved.threads)
+    keep_freed_memory()
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
     state = _start(network, course, folder=checkpoint.parent)
     if restore_state(checkpoint, state):
