@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -92,10 +93,12 @@ def save_state(path: Path, state: State) -> None:
         "n_parts": str(stepper.n_parts),
         "scaler": json.dumps(stepper.scaler.state_dict()),
     }
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Safetensors refuses two names for one piece of memory.
-    unshared = {name: value.clone() for name, value in contiguous.items()}
-    write_atomically(path, save(unshared, metadata=metadata))
+    # Safetensors refuses two names for one piece of memory: each is copied, once.
+    copies = {
+        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    write_atomically(path, save(copies, metadata=metadata))
 
 
 def restore_state(path: Path, state: State) -> bool:
