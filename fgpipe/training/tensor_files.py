@@ -28,10 +28,12 @@ def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]
 ) -> None:
     """Write a file of tensors, from whatever device they are on."""
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Safetensors refuses two names for one piece of memory.
-    unshared = {name: value.clone() for name, value in contiguous.items()}
-    write_atomically(path, save(unshared, metadata=dict(metadata)))
+    # Safetensors refuses two names for one piece of memory: each is copied, once.
+    copies = {
+        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    write_atomically(path, save(copies, metadata=dict(metadata)))
 
 
 def read_tensors(path: Path) -> TensorFile | None:
