@@ -6,7 +6,15 @@ import yaml
 
 from fgpipe.operations.benchmark_cell import Tools, TrainingSpeed, Usage
 from fgpipe.pipeline import STAGES, stage_named
-from fgpipe.records import Evaluation, LabelCount, Manifest, Score, TrainedModel, Validation
+from fgpipe.records import (
+    Evaluation,
+    LabelCount,
+    Manifest,
+    Pretrained,
+    Score,
+    TrainedModel,
+    Validation,
+)
 from tests.support import tiny_project
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +75,8 @@ class FakeStages:
             case "preprocess":
                 (folder / "payload" / "images.npy").write_bytes(b"x")
                 tiny_project.preprocessed().save(folder / "record.json")
+            case "pretrain":
+                record = Pretrained(method="none", pretraining=None)
             case "train":
                 for name in ("model.onnx", "labels.json", "transform.json"):
                     (folder / "payload" / name).write_text(name)

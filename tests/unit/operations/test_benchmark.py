@@ -49,6 +49,7 @@ def test_every_method_is_trained_with_every_seed_and_what_they_share_is_made_onc
         "manifest": 1,
         "validate": 1,
         "preprocess": 1,
+        "pretrain": 1,
         "train": 6,
         "evaluate": 6,
     }
@@ -120,7 +121,7 @@ def test_another_method_is_all_that_is_trained_when_it_is_added(
 
     run(root, stages)
 
-    assert n_ran(stages) == {"preprocess": 1, "train": 3, "evaluate": 3}
+    assert n_ran(stages) == {"preprocess": 1, "pretrain": 1, "train": 3, "evaluate": 3}
 
 
 def test_another_measure_or_baseline_trains_nothing(root: Path, stages: FakeStages) -> None:
@@ -185,6 +186,7 @@ def test_a_split_for_every_seed_is_made_once_a_seed(root: Path, stages: FakeStag
         "manifest": 3 + 4,
         "validate": 3 + 4,
         "preprocess": 3 + 4,
+        "pretrain": 3 + 4,
         "train": 2 * (3 + 4),
         "evaluate": 2 * (3 + 4),
     }

@@ -23,6 +23,7 @@ from fgpipe.operations.trial_table import ranked, summary
 from fgpipe.operations.tune import adopt, run_search
 from fgpipe.pipeline import RAW, stage_named
 from fgpipe.ports import Ports, Trial, TrialResult
+from fgpipe.records import Pretrained
 from tests.adapters.reproducer import FakeReproducer
 from tests.adapters.searcher import FakeSearcher
 from tests.adapters.tracker import FakeTracker
@@ -53,7 +54,11 @@ def root(tmp_path: Path) -> Path:
     (root / RAW / "images").mkdir(parents=True)
     (root / "params.yaml").write_bytes((SHIPPED / "params.yaml").read_bytes())
     change_tune(root)
-    for name, record in (("manifest", manifest()), ("preprocess", preprocessed())):
+    for name, record in (
+        ("manifest", manifest()),
+        ("preprocess", preprocessed()),
+        ("pretrain", Pretrained(method="none", pretraining=None)),
+    ):
         record.save(root / stage_named(name).folder / "record.json")
     return root
 
@@ -169,7 +174,7 @@ def test_a_trial_has_its_own_parameters_and_the_projects_data(
     with pytest.raises(PipelineError):
         searched(root, ports, FakeSearcher(tries(0.1, 0.2)))
 
-    shared = ["01_manifest", "02_validate", "03_preprocess", "raw"]
+    shared = ["01_manifest", "02_validate", "03_preprocess", "04_pretrain", "raw"]
     assert seen == [("train", augment, shared) for augment in ("flips", "square", "square")]
 
 
@@ -191,7 +196,7 @@ def test_trials_preprocess_images_themselves_where_that_is_searched(
     with pytest.raises(PipelineError, match="none of 1 trials finished; the last: seen enough"):
         searched(root, ports, FakeSearcher([{"preprocess.resize": "squash"}]))
 
-    assert stages == [("preprocess", "squash"), ("train", "squash")]
+    assert stages == [(name, "squash") for name in ("preprocess", "pretrain", "train")]
 
 
 def test_a_trial_without_promise_is_stopped_and_leaves_nothing_to_resume(
@@ -423,7 +428,7 @@ def test_images_as_the_project_has_them_do_not_count_where_trials_make_their_own
 @pytest.mark.parametrize(
     ("searches", "stages"),
     [
-        (RATE, ["manifest", "validate", "preprocess"]),
+        (RATE, ["manifest", "validate", "preprocess", "pretrain"]),
         ("preprocess.box_margin", ["manifest", "validate"]),
     ],
 )
