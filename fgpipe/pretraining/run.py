@@ -12,7 +12,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fgpipe.config import PretrainConfig
-from fgpipe.errors import DataError
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.images.views import view_augmentation
@@ -67,7 +66,7 @@ def run_pretraining(
 
     Raises:
         ConfigError: If backbone, weights or device are not to be had.
-        DataError: If an image without label cannot be read, or validation has none.
+        DataError: If an image without label cannot be read.
         PipelineError: If the loss is not finite, or memory does not do for a batch.
     """
     table = read_table(manifest.payload)
@@ -148,12 +147,6 @@ def _digest(hashes: Iterable[str]) -> str:
 def _probe(table: pd.DataFrame, preprocess: Stored[Preprocessed]) -> Probe:
     """All of the training split known, all of validation asked."""
     known, asked = (np.flatnonzero(table["split"] == split) for split in ("train", "validation"))
-    if not len(asked):
-        raise DataError(
-            f"none of {len(table)} images is in the validation split, which tells whether "
-            "pretraining was of use; raise manifest.fractions.validation, or set "
-            "pretrain.method to none"
-        )
     targets = table["target"].to_numpy(dtype=np.int64)
     return Probe(
         pixels=np.load(preprocess.payload / "images.npy", mmap_mode="r"),

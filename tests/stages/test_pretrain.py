@@ -240,16 +240,6 @@ def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], messag
         pretrain(ready, **values)
 
 
-def test_no_image_in_validation_is_an_error_with_a_way_out(project: Path) -> None:
-    fractions = {"train": 0.8, "validation": 0.0001, "calibration": 0.1, "test": 0.0999}
-    change_params(project, manifest={"fractions": fractions, "protocol": "random"})
-    for stage in ("manifest", "validate", "preprocess"):
-        run_stage(stage, root=project, ports=fake_ports(project))
-
-    with pytest.raises(DataError, match=r"is in the validation split.*fractions\.validation"):
-        pretrain(project)
-
-
 def test_a_gpu_that_is_not_there_is_named(ready: Path) -> None:
     with pytest.raises(ConfigError, match=r"pretrain\.device is cuda, but torch sees no GPU"):
         pretrain(ready, device="cuda")
