@@ -115,12 +115,12 @@ def fit(
             continue
         save_state(checkpoint, state)
         figures = state.progress.curves[-1]
+        on_epoch(figures, speed)
         tqdm.write(
             f"epoch {figures.epoch}/{course.recipe.epochs}: loss {figures.train_loss:.3f}, "
             f"on validation {figures.validation_loss:.3f}, top-1 {figures.validation_top1:.3f}; "
             f"{speed}"
         )
-        on_epoch(figures, speed)
     return chosen(state, course)
 
 

@@ -157,7 +157,7 @@ def test_a_mistake_in_params_is_named_with_its_path(
 
 def test_a_backbone_that_does_not_exist(project: Path) -> None:
     (project / "dvc.yaml").touch()
-    for stage in ("manifest", "validate", "preprocess"):
+    for stage in ("manifest", "validate", "preprocess", "pretrain"):
         run_stage(stage, root=project, ports=fake_ports(project))
     change_params(project, train={"backbone": "efficientnet_lite99"})
 
