@@ -86,7 +86,7 @@ class MeasureCache:
         stop = threading.Event()
         files = HashedFiles(self._hashed, root)
         # Before anything else begins: beside a busy thread, asking for the times of 100,000
-        # files one by one waits for the interpreter's lock that often (1.5 s more of 5).
+        # files one by one waits for the interpreter's lock that often.
         hashes = files.unchanged(names)
         with ThreadPoolExecutor(1) as thread:
             finding = thread.submit(
