@@ -9,7 +9,8 @@
     |   |-- NotReadyError     something must be made first; the message names the command
     |   `-- UnavailableError  a network, port, tool or package is not there
     `-- PipelineError         fgpipe itself or a tool below it failed: exit code 1
-        `-- ParityError       two ways of computing one thing disagree
+        |-- ParityError       two ways of computing one thing disagree
+        `-- NotFiniteError    a loss is infinite or no number
 
 A message names the thing, the value it has and the way out. A failed ``assert`` is a
 bug in fgpipe and keeps its traceback.
@@ -50,3 +51,7 @@ class PipelineError(FgpipeError):
 
 class ParityError(PipelineError):
     """Two ways of computing the same thing disagree by more than is allowed."""
+
+
+class NotFiniteError(PipelineError):
+    """The loss of a batch is infinite or no number."""

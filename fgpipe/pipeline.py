@@ -118,6 +118,12 @@ def load_record(type_: type[R], *, root: Path) -> R:
     return type_.load(root / stage.folder / "record.json")
 
 
+def load_stored(type_: type[R], *, root: Path) -> Stored[R]:
+    """As :func:`load_record`, with the folder of what the stage made."""
+    stage = next(stage for stage in STAGES if stage.record is type_)
+    return Stored(record=load_record(type_, root=root), payload=root / stage.folder / "payload")
+
+
 def run_stage(name: str, *, root: Path, ports: "Ports") -> Record:
     """Run one stage in the project at ``root`` and save its record last.
 
@@ -169,6 +175,4 @@ def _read(name: str, *, root: Path) -> object:
         return root / UNLABELLED
     if name == "candidate":
         return root / stage_named("evaluate").folder / "candidate"
-    stage = stage_named(name)
-    record = stage.record.load(root / stage.folder / "record.json")
-    return Stored(record=record, payload=root / stage.folder / "payload")
+    return load_stored(stage_named(name).record, root=root)

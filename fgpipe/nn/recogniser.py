@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from fgpipe.nn.backbones import Backbone
+from fgpipe.nn.backbones import Backbone, normalised
 from fgpipe.nn.heads.contract import FeatureMap, HeadOutput, Map, SoftTargets
 from fgpipe.nn.heads.registry import create_head
 from fgpipe.nn.losses import Criterion
@@ -50,8 +50,7 @@ class Recogniser(nn.Module):
 
     def normalise(self, images: Images) -> Float[Tensor, "batch 3 height width"]:
         """What the backbone expects of uint8 images."""
-        pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
-        return (pixels - self.mean) / self.std
+        return normalised(images, mean=self.mean, std=self.std)
 
 
 def build(spec: RecogniserSpec, *, seed: int) -> Recogniser:

@@ -10,10 +10,11 @@ from fgpipe.config import load_params
 from fgpipe.errors import ConfigError
 from fgpipe.images.batches import steps_per_epoch
 from fgpipe.images.table import read_table
+from fgpipe.nn.backbones import check_low_size
 from fgpipe.operations.params_file import write_values
-from fgpipe.pipeline import load_record, stage_named
+from fgpipe.pipeline import load_stored
 from fgpipe.ports import Reproducer, Scalar
-from fgpipe.records import Manifest, Preprocessed, Pretrained, Stored
+from fgpipe.records import Manifest, Preprocessed, Pretrained
 from fgpipe.stages.train import Start, prepare
 from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test
 
@@ -79,7 +80,7 @@ def plan(minutes: float, *, root: Path, reproducer: Reproducer) -> Plan:
     """
     start = _started(root, reproducer=reproducer)
     recipe, size_px = start.course.recipe, start.spec.image_size_px
-    low_px = _low_size(size_px)
+    low_px = _low_size(start.spec.backbone, size_px=size_px)
     course = start.course.with_recipe(low_size_px=low_px, finish_epochs=1, epochs=2)
     pace = measure_pace(start.network, course)
     n_steps = steps_per_epoch(len(course.examples.train), batch_size=recipe.batch_size)
@@ -137,25 +138,28 @@ def _too_short(seconds: float, needed: float) -> str:
     )
 
 
-def _low_size(size_px: int) -> int:
-    """A multiple of 32 near :data:`LOW_SIZE_FRACTION` of the size, and below it."""
-    return max(32, min(round(LOW_SIZE_FRACTION * size_px / 32) * 32, size_px - 1))
+def _low_size(backbone: str, *, size_px: int) -> int:
+    """A multiple of 32 near :data:`LOW_SIZE_FRACTION` of the size, and below it.
+
+    0 where the backbone takes one size only: the schedule is at the full size then.
+    """
+    low_px = max(32, min(round(LOW_SIZE_FRACTION * size_px / 32) * 32, size_px - 1))
+    try:
+        check_low_size(backbone, image_size_px=size_px, low_size_px=low_px)
+    except ConfigError:
+        return 0
+    return low_px
 
 
 def _started(root: Path, *, reproducer: Reproducer) -> Start:
     for stage in STAGES_BEFORE:
         reproducer.reproduce(stage)
     config = load_params(root / "params.yaml").train
-    manifest = load_record(Manifest, root=root)
-    table = read_table(root / stage_named("manifest").folder / "payload")
-    preprocess = Stored(
-        record=load_record(Preprocessed, root=root),
-        payload=root / stage_named("preprocess").folder / "payload",
-    )
-    pretrain = Stored(
-        record=load_record(Pretrained, root=root),
-        payload=root / stage_named("pretrain").folder / "payload",
-    )
+    manifest = load_stored(Manifest, root=root)
     return prepare(
-        table, manifest=manifest, preprocess=preprocess, pretrain=pretrain, config=config
+        read_table(manifest.payload),
+        manifest=manifest.record,
+        preprocess=load_stored(Preprocessed, root=root),
+        pretrain=load_stored(Pretrained, root=root),
+        config=config,
     )

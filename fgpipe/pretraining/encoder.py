@@ -6,7 +6,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from fgpipe.images.batches import Pixels, Rows, plain_batches
-from fgpipe.nn.backbones import Backbone, normalisation
+from fgpipe.nn.backbones import Backbone, normalisation, normalised
 from fgpipe.training.precision import half_precision
 
 IMAGES_AT_ONCE = 64
@@ -36,8 +36,8 @@ class Encoder(nn.Module):
         self, images: UInt8[Tensor, "batch height width 3"]
     ) -> Float[Tensor, "batch channels"]:
         """Rows of images, in float32 whatever precision the backbone computes in."""
-        pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
-        features: Tensor = self.backbone((pixels - self.mean) / self.std)
+        pixels = normalised(images, mean=self.mean, std=self.std)
+        features: Tensor = self.backbone(pixels)
         return features.float().mean(dim=(2, 3))
 
 

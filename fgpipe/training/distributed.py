@@ -104,7 +104,7 @@ class Objective(nn.Module):
         return self.network.loss(images, targets, criterion=self._criterion)
 
 
-def shared(objective: Objective, team: Team) -> nn.Module:
+def shared(objective: nn.Module, team: Team) -> nn.Module:
     """The objective with gradients averaged over the processes; as it is for one."""
     if team.size == 1:
         return objective

@@ -4,7 +4,7 @@ An epoch depends on the weights and optimiser state it starts from and on the se
 number, on nothing else: a training that resumes at any epoch goes on exactly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,33 @@ class Course:
     """Applied to every training image anew in each epoch."""
     resolved: Resolved
     """Device, precision and threads."""
+
+    def batches(
+        self, epoch: int, *, size_px: int | None, device: torch.device, team: Team = ALONE
+    ) -> Iterator[tuple[Images, Targets]]:
+        """One epoch's batches, not mixed yet.
+
+        Args:
+            epoch: From 1.
+            size_px: Side to shrink images to; None leaves them.
+            device: Where they are to be.
+            team: The processes that share each batch.
+        """
+        recipe, examples = self.recipe, self.examples
+        for images, rows in training_batches(
+            examples.pixels,
+            rows=examples.train,
+            batch_size=recipe.batch_size,
+            augmentation=self.augmentation,
+            seed=recipe.seed,
+            epoch=epoch,
+            targets=recipe.counted(examples.targets),
+            size_px=size_px,
+            part=(team.rank, team.size),
+        ):
+            classes = torch.from_numpy(examples.targets[rows])
+            targets = one_hot(classes, n_classes=examples.n_classes)
+            yield torch.from_numpy(images).to(device), targets.to(device)
 
     def with_recipe(self, **changes: Any) -> "Course":  # noqa: ANN401 - fields of the recipe
         """The same with another recipe."""
@@ -196,30 +223,18 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
     epoch = len(state.progress.curves) + 1
     torch.manual_seed(seed_for(recipe.seed, epoch))
     n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size, n_parts=team.size)
-    batches = training_batches(
-        examples.pixels,
-        rows=examples.train,
-        batch_size=recipe.batch_size,
-        augmentation=course.augmentation,
-        seed=recipe.seed,
-        epoch=epoch,
-        targets=recipe.counted(examples.targets),
-        size_px=recipe.size_px(epoch),
-        part=(team.rank, team.size),
-    )
+    batches = course.batches(epoch, size_px=recipe.size_px(epoch), device=stepper.device, team=team)
     stepper.network.train()
     losses = []
     stopwatch = Stopwatch()
     name = f"train epoch {epoch}/{recipe.epochs}"
     bar = tqdm(stopwatch.waiting_for(batches), total=n_steps, desc=name, unit="step", disable=None)
-    for number, (images, rows) in enumerate(bar):
+    for number, batch in enumerate(bar):
         step = (epoch - 1) * n_steps + number
         factor = rate_factor(
             step, n_steps=recipe.epochs * n_steps, warmup_fraction=recipe.warmup_fraction
         )
         set_rates(stepper.optimiser, factor)
-        targets = one_hot(torch.from_numpy(examples.targets[rows]), n_classes=examples.n_classes)
-        batch = torch.from_numpy(images).to(stepper.device), targets.to(stepper.device)
         n_parts = stepper.n_parts
         loss = stepper.step(*mixed(*batch, stepper=stepper, recipe=recipe, step=step))
         if stepper.n_parts > n_parts:

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from fgpipe.errors import PipelineError
-from fgpipe.images.batches import training_batches
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.training.loop import Course, mixed, start
 from fgpipe.training.optimisers import set_rates
-from fgpipe.training.steps import Images, Stepper, Targets, one_hot
+from fgpipe.training.steps import Images, Stepper, Targets
 from fgpipe.training.validation import validation_logits
 
 LOWEST, HIGHEST = 1e-3, 1e2
@@ -84,7 +83,7 @@ def range_test(network: Recogniser, course: Course, *, n_steps: int = 100) -> Ra
         set_rates(stepper.optimiser, float(factor))
         try:
             loss = stepper.step(*batch)
-        except PipelineError:  # the loss is no number: the rate is too high
+        except NotFiniteError:  # the rate is too high
             break
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
         losses.append(smoothed / (1 - SMOOTHING ** (len(losses) + 1)))
@@ -161,26 +160,7 @@ def _stepper(network: Recogniser, course: Course) -> Stepper:
 
 def _endless(course: Course, stepper: Stepper) -> Iterator[tuple[Images, Targets]]:
     """What a training would be given, one epoch after the other."""
-    recipe, examples = course.recipe, course.examples
-    epochs = (
-        training_batches(
-            examples.pixels,
-            rows=examples.train,
-            batch_size=recipe.batch_size,
-            augmentation=course.augmentation,
-            seed=recipe.seed,
-            epoch=epoch,
-            targets=recipe.counted(examples.targets),
-            size_px=recipe.size_px(1),
-        )
-        for epoch in count(1)
-    )
-    for step, (images, rows) in enumerate(chain.from_iterable(epochs)):
-        targets = one_hot(torch.from_numpy(examples.targets[rows]), n_classes=examples.n_classes)
-        yield mixed(
-            torch.from_numpy(images).to(stepper.device),
-            targets.to(stepper.device),
-            stepper=stepper,
-            recipe=recipe,
-            step=step,
-        )
+    size_px = course.recipe.size_px(1)
+    epochs = (course.batches(n, size_px=size_px, device=stepper.device) for n in count(1))
+    for step, batch in enumerate(chain.from_iterable(epochs)):
+        yield mixed(*batch, stepper=stepper, recipe=course.recipe, step=step)

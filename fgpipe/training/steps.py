@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fgpipe.errors import PipelineError
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.records import write_atomically
@@ -49,7 +49,7 @@ class Stepper:
 
     def share(self) -> None:
         """Begin to share batches: every process goes on from the leader's weights."""
-        self.objective = shared(Objective(self.network, self.criterion), self.team)
+        self.objective = shared(self.objective, self.team)
 
     @property
     def device(self) -> torch.device:
@@ -59,16 +59,17 @@ class Stepper:
     def step(self, images: Images, targets: Targets) -> float:
         """Update the weights once; the batch's mean loss before it.
 
+        Batch norm sees one part at a time: with more parts its statistics are of fewer
+        images.
+
         Args:
             images: This process's share of a batch.
             targets: Theirs.
 
-        Batch norm sees one part at a time: with more parts its statistics are of fewer
-        images.
-
         Raises:
-            PipelineError: If the loss is not finite, the weights then being unchanged and
-                the batch kept; or if memory does not do for two images.
+            NotFiniteError: If the loss is not finite; the weights are then unchanged and the
+                batch is kept.
+            PipelineError: If memory does not do for two images.
         """
         while True:
             try:
@@ -125,7 +126,7 @@ class Stepper:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, save(content))
             where = f" (the batch is kept as {kept})"
-        raise PipelineError(
+        raise NotFiniteError(
             f"the loss is {value}{where}; a lower train.learning_rate, train.clip_norm: 1 or "
             "train.precision: fp32 may help"
         )

@@ -59,14 +59,18 @@ def validation_logits(
     return infer(network, batches, precision=precision, weights=weights)
 
 
-def served_loss(logits: Logits, examples: Examples) -> float:
-    """Validation's cross-entropy at the temperature that suits it best, as it would be served.
+def served(logits: Logits, examples: Examples) -> Logits:
+    """Validation's probabilities at the temperature that suits them best, as they would be served.
 
     An epoch is not worse for being surer than it may be.
     """
     targets = examples.targets[examples.validation]
-    probabilities = softmax(logits, temperature=fit_temperature(logits, targets))
-    return log_loss(probabilities, targets)
+    return softmax(logits, temperature=fit_temperature(logits, targets))
+
+
+def served_loss(logits: Logits, examples: Examples) -> float:
+    """Validation's cross-entropy as it would be served."""
+    return log_loss(served(logits, examples), examples.targets[examples.validation])
 
 
 def epoch_figures(
@@ -79,13 +83,13 @@ def epoch_figures(
 ) -> EpochFigures:
     """One row of the curves."""
     targets = examples.targets[examples.validation]
-    probabilities = softmax(logits, temperature=fit_temperature(logits, targets))
+    probabilities = served(logits, examples)
     predictions = probabilities.argmax(axis=1)
     return EpochFigures(
         epoch=epoch,
         learning_rate=learning_rate,
         train_loss=train_loss,
-        validation_loss=served_loss(logits, examples),
+        validation_loss=log_loss(probabilities, targets),
         validation_top1=top1(predictions, targets),
         validation_macro_recall=macro_recall(predictions, targets),
         validation_coarse_accuracy=None

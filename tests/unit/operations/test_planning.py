@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgpipe.errors import ConfigError
-from fgpipe.operations.planning import FEWEST_EPOCHS, MOST_EPOCHS, OVERHEAD_S, Plan, schedule
+from fgpipe.operations.planning import (
+    FEWEST_EPOCHS,
+    MOST_EPOCHS,
+    OVERHEAD_S,
+    Plan,
+    _low_size,
+    schedule,
+)
 from fgpipe.training.rehearsal import Pace
 
 PACE = Pace(step=1.0, low_step=0.4, validation=5.0, head=7.0)
@@ -51,3 +58,8 @@ def test_a_plan_fits_and_one_epoch_more_does_not(seconds: float, head_epochs: in
     assert plan.epochs <= MOST_EPOCHS
     if plan.epochs < MOST_EPOCHS:
         assert seconds - expected < 55
+
+
+def test_a_backbone_that_takes_one_size_is_planned_at_that_size() -> None:
+    assert _low_size("seed_cnn", size_px=64) == 0
+    assert _low_size("test_resnet", size_px=224) == 160

@@ -17,6 +17,7 @@ from fgpipe.training.mixing import class_maps, draw_box, mix_batch, n_pixels, pi
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.speed import EpochSpeed
 from fgpipe.training.steps import Stepper
+from tests.support import learning
 from tests.support.learning import plain_criterion
 
 GENERATOR = np.random.default_rng(0)
@@ -256,28 +257,7 @@ def test_class_maps_change_nothing_of_the_network_and_leave_it_in_training() -> 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-RECIPE = Recipe(
-    mix="snapmix",
-    mix_fraction=0.5,
-    mix_alpha=1.0,
-    sampling="balanced",
-    head_epochs=0,
-    epochs=3,
-    low_size_px=0,
-    finish_epochs=0,
-    batch_size=8,
-    optimiser="adamw",
-    learning_rate=1e-3,
-    backbone_rate=0.5,
-    layer_decay=1.0,
-    weight_decay=0.01,
-    warmup_fraction=0.1,
-    clip_norm=0.0,
-    averaging="none",
-    ema_decay=0.9,
-    patience=10,
-    seed=3,
-)
+RECIPE = replace(learning.RECIPE, mix="snapmix", sampling="balanced", learning_rate=1e-3)
 EXAMPLES = Examples(
     pixels=PIXELS,
     targets=CLASSES,

@@ -50,6 +50,20 @@ def test_a_range_test_rises_by_one_factor_and_stops_where_the_loss_has_blown_up(
     assert found.rates[0] < found.suggested < found.rates[int(found.losses.argmin())] * 1.001
 
 
+def test_a_range_test_does_not_take_a_want_of_memory_for_a_rate_that_is_too_high(
+    examples: Examples,
+) -> None:
+    model = network()
+
+    def loss(images: torch.Tensor, targets: torch.Tensor, **how: object) -> torch.Tensor:
+        return torch.empty(2**60)  # nobody has an exabyte
+
+    model.loss = loss
+
+    with pytest.raises(PipelineError, match="memory does not do for 2 images"):
+        range_test(model, course(examples))
+
+
 def test_the_losses_are_smoothed_as_a_slow_loop_does_it(
     examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
