@@ -8,14 +8,13 @@ A group's id is the smallest sha256 of its first batch.
 import re
 import sys
 from collections.abc import Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
+from fgpipe.images.csv_file import read_columns, rows_text
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import read_cells, rows_text
 
 GROUPS_NAME = "groups.csv"
 STATUSES = ("active", "removed")
@@ -59,31 +58,24 @@ def read_groups(raw: Path) -> list[GroupRow]:
     """
     if not (raw / GROUPS_NAME).exists():
         raise DataError(f"{raw / GROUPS_NAME} does not exist; {_WAY_OUT}")
-    columns, rows = read_cells(raw / GROUPS_NAME, required=COLUMNS)
-    cells_of = itemgetter(*map(columns.index, COLUMNS))
-    problems = []
-    groups: dict[str, GroupRow] = {}
-    sound: set[tuple[str, str]] = set()  # batches and statuses repeat
-    for line, cells in rows:
-        sha256, group, batch, stratum, status = cells_of(cells)
-        is_sound = group == sha256 and (batch, status) in sound and _HASH.fullmatch(sha256)
-        problem = None if is_sound else _problem(sha256, group, batch, status)
-        if not problem:
-            sound.add((batch, status))
-        if sha256 in groups:
-            problem = f"{sha256[:16]} is there twice"
-        if problem:
-            problems.append(f"line {line}: {problem}")
-        else:
-            # Of equal texts one is kept: rows come by the hundred thousand.
-            group = sha256 if group == sha256 else sys.intern(group)
-            groups[sha256] = GroupRow(
-                sha256, group, int(batch), sys.intern(stratum), sys.intern(status)
-            )
-    if problems:
+    cells, lines = read_columns(raw / GROUPS_NAME, required=COLUMNS)
+    columns = [cells[name] for name in COLUMNS]
+    if problems := _problems(*columns, lines=lines):
         what = f"{raw / GROUPS_NAME} has {len(problems)} wrong row(s)"
         raise DataError(listed(what, problems, _WAY_OUT))
-    return list(groups.values())
+    # Of equal texts one is kept: rows come by the hundred thousand.
+    one_of = {sha256: sha256 for sha256 in columns[0]}
+    numbers = {batch: int(batch) for batch in set(columns[2])}
+    return list(
+        map(
+            GroupRow,
+            columns[0],
+            [one_of.get(group) or sys.intern(group) for group in columns[1]],
+            map(numbers.__getitem__, columns[2]),
+            map(sys.intern, columns[3]),
+            map(sys.intern, columns[4]),
+        )
+    )
 
 
 def groups_text(rows: Sequence[GroupRow]) -> str:
@@ -91,7 +83,36 @@ def groups_text(rows: Sequence[GroupRow]) -> str:
     return rows_text(COLUMNS, rows)
 
 
-def _problem(sha256: str, group: str, batch: str, status: str) -> str | None:
+def _problems(
+    hashes: Sequence[str],
+    groups: Sequence[str],
+    batches: Sequence[str],
+    strata: Sequence[str],
+    statuses: Sequence[str],
+    *,
+    lines: Sequence[int],
+) -> list[str]:
+    """What is wrong with rows: at first with all that they say, and only then with each."""
+    named = {*hashes, *groups}
+    is_sound = (
+        all(map(_HASH.fullmatch, named))
+        and all(map(_NUMBER.fullmatch, set(batches)))
+        and set(statuses) <= set(STATUSES)
+        and len(set(hashes)) == len(hashes)
+    )
+    if is_sound:
+        return []
+    problems = []
+    seen: set[str] = set()
+    for line, sha256, *others in zip(lines, hashes, groups, batches, strata, statuses, strict=True):
+        problem = f"{sha256[:16]} is there twice" if sha256 in seen else None
+        seen.add(sha256)
+        if problem := _problem(sha256, *others) or problem:
+            problems.append(f"line {line}: {problem}")
+    return problems
+
+
+def _problem(sha256: str, group: str, batch: str, _stratum: str, status: str) -> str | None:
     for name, value in (("sha256", sha256), ("group", group)):
         if not _HASH.fullmatch(value):
             return f"{name} is {value!r}, not 64 hexadecimal digits"

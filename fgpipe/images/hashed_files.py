@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fgpipe.records import write_atomically
@@ -34,7 +35,7 @@ _SCHEMA = pa.schema(
         ("sha256", pa.string()),
     ]
 )
-
+_IDENTITY = ("inode", "n_bytes", "modified_ns", "changed_ns")
 
 Identity = tuple[int, int, int, int]
 """Inode, size in bytes, and when it was modified and changed, in nanoseconds."""
@@ -51,7 +52,7 @@ class HashedFiles:
     def __init__(self, memory: Path | None, folder: Path) -> None:
         name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
         self._file = None if memory is None else memory / f"{name}.parquet"
-        self._folder = folder
+        self._folder = os.path.join(folder, "")  # noqa: PTH118 - quick
         self._latest_ns = time.time_ns() - UNSURE_NS
         self._before = _SCHEMA.empty_table()
 
@@ -60,26 +61,15 @@ class HashedFiles:
         if self._file is None:
             return {}
         self._before = _read(self._file)
-        columns = [column.to_pylist() for column in self._before.columns]
-        remembered = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
-        stat, folder = os.stat, os.path.join(self._folder, "")  # noqa: PTH118 - quick
-        found = {}
-        for name in names:
-            if name not in remembered:
-                continue
-            inode, n_bytes, modified, changed, sha256 = remembered[name]
-            try:
-                status = stat(folder + name)
-            except OSError:
-                continue
-            if (
-                status.st_ctime_ns == changed
-                and status.st_mtime_ns == modified
-                and status.st_size == n_bytes
-                and status.st_ino == inode
-            ):
-                found[name] = sha256
-        return found
+        there = pc.index_in(pa.array(names, pa.string()), self._before["name"]).to_pylist()
+        columns = [self._before[name].to_numpy().tolist() for name in _IDENTITY]
+        remembered = list(zip(*columns, strict=True))
+        hashes = self._before["sha256"].to_numpy().tolist()
+        return {
+            name: hashes[row]
+            for name, row in zip(names, there, strict=True)
+            if row is not None and self._identity(name) == remembered[row]
+        }
 
     def remember(self, hashes: Mapping[str, str]) -> None:
         """Keep the sha256 of files that were read since this was made.
@@ -103,21 +93,24 @@ class HashedFiles:
 
     def _identified(self, names: Sequence[str]) -> dict[str, Identity]:
         """Each file that is there and has not changed since, or just before, this was made."""
-        found = {}
-        for name in names:
-            try:
-                status = os.stat(os.path.join(self._folder, name))  # noqa: PTH116, PTH118 - quick
-            except OSError:
-                continue
-            modified, changed = status.st_mtime_ns, status.st_ctime_ns
-            if modified < self._latest_ns and changed < self._latest_ns:
-                found[name] = (status.st_ino, status.st_size, modified, changed)
-        return found
+        found = {name: self._identity(name) for name in names}
+        return {
+            name: identity
+            for name, identity in found.items()
+            if identity is not None and max(identity[2:]) < self._latest_ns
+        }
+
+    def _identity(self, name: str) -> Identity | None:
+        try:
+            status = os.stat(self._folder + name)  # noqa: PTH116 - quick
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read(file: Path) -> pa.Table:
     try:
-        table = pq.read_table(pa.BufferReader(file.read_bytes()))
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
     except (OSError, pa.ArrowException):
         return _SCHEMA.empty_table()
     return table if table.schema == _SCHEMA else _SCHEMA.empty_table()

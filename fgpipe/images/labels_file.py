@@ -7,20 +7,21 @@ height`` in pixels of the upright image); every other column is an attribute, by
 values figures are sliced.
 """
 
-import csv
-import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import repeat
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
+from fgpipe.images.csv_file import read_columns, rows_text
 from fgpipe.images.files import listed
 from fgpipe.records import SPLITS, Split
+
+T = TypeVar("T")
 
 LABELS_NAME = "labels.csv"
 REQUIRED = ("path", "label")
@@ -98,36 +99,56 @@ def read_labels(raw: Path) -> list[LabelledImage]:
             split, a box that is none, or another parent than its class has elsewhere;
             rows are named by their line.
     """
-    columns, rows = read_cells(raw / LABELS_NAME, required=REQUIRED)
-    known = (*REQUIRED, *OPTIONAL)
-    # What there is no column for is in the empty cell that each row is given at its end.
-    known_cells = itemgetter(*(columns.index(n) if n in columns else len(columns) for n in known))
-    attributes = {name: i for i, name in enumerate(columns) if name not in known}
-    images, lines, problems = [], [], []
-    for line, cells in rows:
-        path, label, parent, group, split, box = known_cells([*cells, ""])
-        try:
-            images.append(
-                LabelledImage(
-                    path,
-                    sys.intern(label),  # of equal texts one is kept
-                    sys.intern(parent) or None,
-                    group or None,
-                    {name: sys.intern(cells[i]) for name, i in attributes.items()}
-                    if attributes
-                    else _NO_ATTRIBUTES,
-                    _split(split) if split else None,
-                    Box.parse(box) if box else None,
-                )
-            )
-            lines.append(line)
-        except DataError as error:
-            problems.append(f"line {line}: {error}")
-    problems += _problems(images, lines=lines, raw=raw)
+    cells, lines = read_columns(raw / LABELS_NAME, required=REQUIRED)
+    nothing = [""] * len(lines)
+    path, label, parent, group, split, box = (
+        cells.get(name, nothing) for name in (*REQUIRED, *OPTIONAL)
+    )
+    known = {*REQUIRED, *OPTIONAL}
+    attributes = {name: column for name, column in cells.items() if name not in known}
+    problems: dict[int, str] = {}
+    images = list(
+        map(
+            LabelledImage,
+            path,
+            map(sys.intern, label),  # of equal texts one is kept
+            [sys.intern(name) or None for name in parent],
+            [name or None for name in group],
+            _rows(attributes) if attributes else repeat(_NO_ATTRIBUTES),
+            _parsed(split, _split, lines=lines, problems=problems),
+            _parsed(box, Box.parse, lines=lines, problems=problems),
+        )
+    )
+    problems = _problems(images, lines=lines, raw=raw) | problems
     if problems:
         what = f"{raw / LABELS_NAME} has {len(problems)} wrong row(s)"
-        raise DataError(listed(what, problems, _WAY_OUT))
+        rows = [f"line {line}: {problem}" for line, problem in sorted(problems.items())]
+        raise DataError(listed(what, rows, _WAY_OUT))
     return images
+
+
+def _rows(columns: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+    interned = [map(sys.intern, column) for column in columns.values()]
+    return (dict(zip(columns, values, strict=True)) for values in zip(*interned, strict=True))
+
+
+def _parsed(
+    cells: Sequence[str],
+    parse: Callable[[str], T],
+    *,
+    lines: Sequence[int],
+    problems: dict[int, str],
+) -> list[T | None]:
+    """What cells say, None of empty ones; why one says nothing is added to ``problems``."""
+    values: list[T | None] = []
+    for line, cell in zip(lines, cells, strict=True):
+        value = None
+        try:
+            value = parse(cell) if cell else None
+        except DataError as error:
+            problems.setdefault(line, str(error))
+        values.append(value)
+    return values
 
 
 def _split(text: str) -> Split:
@@ -151,86 +172,11 @@ def labels_text(images: Sequence[LabelledImage]) -> str:
     return rows_text([*REQUIRED, *optional, *attributes], rows)
 
 
-def rows_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """What :func:`read_rows` reads.
-
-    Args:
-        columns: Their names.
-        rows: Cells in the order of the columns.
-    """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def read_rows(
-    path: Path, *, required: Sequence[str]
-) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """A CSV file's columns, and its rows by column with the line each ends on.
-
-    Raises:
-        DataError: As :func:`read_cells` does.
-    """
-    columns, rows = read_cells(path, required=required)
-    return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
-
-
-@without_collector()
-def read_cells(
-    path: Path, *, required: Sequence[str]
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """A CSV file's columns, and its rows' cells with the line each ends on.
-
-    Raises:
-        DataError: If it is missing, no UTF-8 or without rows, lacks a required column,
-            names a column twice, or has a row of another length.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; `fgpipe data import FOLDER` writes it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 ({error}); save it so") from None
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        columns = [name.strip() for name in next(reader, [])]
-        rows = [(reader.line_num, list(map(str.strip, cells))) for cells in reader if cells]
-    except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num}: {error}") from None
-    check_columns(path, columns, required=required)
-    if not rows:
-        raise DataError(f"{path} names no image")
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise DataError(f"{path} line {line}: {len(cells)} cells in {len(columns)} columns")
-    return columns, rows
-
-
-def check_columns(path: Path, columns: Sequence[str], *, required: Sequence[str]) -> None:
-    """Hold a table's columns against what it needs.
-
-    Args:
-        path: What an error calls the table.
-        columns: Their names.
-        required: Those it must have.
-
-    Raises:
-        DataError: If one is missing, or two are called alike or one by nothing.
-    """
-    for name in required:
-        if name not in columns:
-            parted = next((mark for mark in (";", "\t") if mark in "".join(columns)), None)
-            hint = f" (parted by {parted!r}; save it with commas)" if parted else ""
-            there = ", ".join(columns) or "none"
-            raise DataError(f"{path} has no column {name!r}; it has {there}{hint}")
-    if len(set(columns)) < len(columns) or "" in columns:
-        raise DataError(f"{path} needs a distinct name for each column; it has {columns}")
-
-
-def _problems(images: Sequence[LabelledImage], *, lines: Sequence[int], raw: Path) -> list[str]:
-    problems = []
+def _problems(
+    images: Sequence[LabelledImage], *, lines: Sequence[int], raw: Path
+) -> dict[int, str]:
+    """What is wrong with rows, by line."""
+    problems = {}
     first_line: dict[str, int] = {}
     parents: dict[str, str | None] = {}
     plain_folders = _plain_folders(images, raw)
@@ -249,7 +195,7 @@ def _problems(images: Sequence[LabelledImage], *, lines: Sequence[int], raw: Pat
             problem = f"{image.label} has two parents, {one} and {other}"
         first_line.setdefault(image.path, line)
         if problem:
-            problems.append(f"line {line}: {problem}")
+            problems[line] = problem
     return problems
 
 

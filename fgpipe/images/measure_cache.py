@@ -213,7 +213,7 @@ def _read(file: Path) -> Iterator[ImageMeasures]:
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest()[:32] != file.stem:
         raise ValueError(f"{file} has other bytes than were saved")
-    table = pq.read_table(pa.BufferReader(content))
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
     if table.schema != _SCHEMA:
         raise ValueError(f"{file} has other columns")
     columns = [column.to_pylist() for column in table.columns]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fgpipe.errors import DataError
+from fgpipe.images.csv_file import read_rows, rows_text
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import read_rows, rows_text
 
 QUARANTINE_NAME = "quarantine.csv"
 QUARANTINE_FOLDER = "quarantine"

@@ -94,7 +94,7 @@ def read_table(payload: Path) -> pd.DataFrame:
     """
     path = payload / TABLE_NAME
     try:
-        table: pd.DataFrame = pq.read_table(path).to_pandas()
+        table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
     except (OSError, pa.ArrowException):
         raise NotReadyError(f"{path} cannot be read; `dvc repro manifest` makes it") from None
     return table

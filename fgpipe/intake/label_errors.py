@@ -27,9 +27,10 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from fgpipe.errors import DataError, UnavailableError
+from fgpipe.images.csv_file import rows_text
 from fgpipe.images.files import listed
 from fgpipe.images.known_images import KnownImage, known_images
-from fgpipe.images.labels_file import read_labels, rows_text
+from fgpipe.images.labels_file import read_labels
 from fgpipe.metrics.confident_learning import find_label_errors
 from fgpipe.nn.embedder import Embedder
 from fgpipe.records import write_atomically

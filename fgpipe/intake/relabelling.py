@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgpipe.errors import DataError
+from fgpipe.images.csv_file import read_rows
 from fgpipe.images.files import listed
 from fgpipe.images.known_images import known_images
-from fgpipe.images.labels_file import LabelledImage, read_rows
+from fgpipe.images.labels_file import LabelledImage
 from fgpipe.intake.held import Held, read_held, refuse_other_files, stage_tables
 from fgpipe.intake.incoming import NOTHING_WRITTEN, refuse_mixed_parents, refuse_new_classes
 from fgpipe.intake.reporting import some_lines

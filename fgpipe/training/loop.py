@@ -22,6 +22,7 @@ from fgpipe.training.averaging import MovingAverage, greedy_soup
 from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
 from fgpipe.training.distributed import ALONE, Team
 from fgpipe.training.features import map_images, train_head
+from fgpipe.training.hardware import keep_freed_memory
 from fgpipe.training.mixing import class_maps, mix_batch
 from fgpipe.training.optimisers import create_optimiser, set_rates
 from fgpipe.training.recipe import Examples, Recipe
@@ -125,6 +126,7 @@ def fit(
         PipelineError: If the loss is not finite, or memory does not do for two images.
     """
     torch.set_num_threads(max(1, course.resolved.threads // team.size))
+    keep_freed_memory()
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
     state = start(network, course, folder=checkpoint.parent, team=team)
     if team.told_by_leader(checkpoint.exists()) and restore_state(checkpoint, state):

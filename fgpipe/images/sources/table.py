@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fgpipe.errors import DataError
+from fgpipe.images.csv_file import check_columns
 from fgpipe.images.files import listed
-from fgpipe.images.labels_file import OPTIONAL, REQUIRED, Box, check_columns
+from fgpipe.images.labels_file import OPTIONAL, REQUIRED, Box
 from fgpipe.images.sources.gathering import SPLIT_NAMES, gather
 from fgpipe.images.sources.source import Source, SourceImage
 
