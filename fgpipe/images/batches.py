@@ -5,7 +5,6 @@ augmentation is keyed by seed, epoch, row and how often the epoch has shown that
 so that a training that resumes at an epoch sees the very bytes that an undisturbed one sees.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 
 import cv2
@@ -100,14 +99,14 @@ def training_batches(  # noqa: PLR0913 - all that a batch depends on
         targets=None if targets is None else targets[rows],
         generator=np.random.default_rng([seed, epoch]),
     )
-    shown: Counter[int] = Counter()
+    shown = np.zeros(len(pixels), dtype=np.uint32)
     first, n_parts = part
     for number in range(steps_per_epoch(len(order), batch_size=batch_size, n_parts=n_parts)):
         chosen = order[number * batch_size : (number + 1) * batch_size]
         images = []
         for position, row in enumerate(map(int, chosen)):
             if position % n_parts == first:
-                key = seed_for(seed, epoch, row, shown[row])
+                key = seed_for(seed, epoch, row, int(shown[row]))
                 images.append(augmentation(_shrunk(pixels[row], size_px), seed=key))
             shown[row] += 1
         yield np.stack(images), chosen[first::n_parts]

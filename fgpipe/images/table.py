@@ -18,7 +18,8 @@ attribute_NAME     each further column of ``labels.csv``
 =================  =====================================================================
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,9 @@ from fgpipe.errors import NotReadyError
 
 TABLE_NAME = "manifest.parquet"
 ATTRIBUTE_PREFIX = "attribute_"
+
+ROWS_A_PART = 2**16
+"""Rows read at a time, by parts."""
 
 _SCHEMA = pa.schema(
     [
@@ -83,18 +87,33 @@ def write_table(
     return path
 
 
-def read_table(payload: Path) -> pd.DataFrame:
+def read_table(payload: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read the manifest's table.
 
     Args:
         payload: The payload folder of the manifest stage.
+        columns: Which to read; None for all. Those of texts take 64 bytes a hash.
 
     Raises:
         NotReadyError: If it is not there or not whole.
     """
+    with _opened(payload) as file:
+        table: pd.DataFrame = file.read(columns).to_pandas()
+    return table
+
+
+def read_table_by_parts(payload: Path, *, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The same, :data:`ROWS_A_PART` rows at a time, for where memory is not to grow with them."""
+    with _opened(payload) as file:
+        for batch in file.iter_batches(ROWS_A_PART, columns=columns):
+            yield batch.to_pandas()
+
+
+@contextlib.contextmanager
+def _opened(payload: Path) -> Iterator[pq.ParquetFile]:
     path = payload / TABLE_NAME
     try:
-        table: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+        with pq.ParquetFile(path) as file:
+            yield file
     except (OSError, pa.ArrowException):
         raise NotReadyError(f"{path} cannot be read; `dvc repro manifest` makes it") from None
-    return table

@@ -15,7 +15,7 @@ from fgpipe.operations.params_file import write_values
 from fgpipe.pipeline import load_stored
 from fgpipe.ports import Reproducer, Scalar
 from fgpipe.records import Manifest, Preprocessed, Pretrained
-from fgpipe.stages.train import Start, prepare
+from fgpipe.stages.train import LEARNT_FROM, Start, prepare
 from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test
 
 STAGES_BEFORE = ("manifest", "validate", "preprocess", "pretrain")
@@ -157,7 +157,7 @@ def _started(root: Path, *, reproducer: Reproducer) -> Start:
     config = load_params(root / "params.yaml").train
     manifest = load_stored(Manifest, root=root)
     return prepare(
-        read_table(manifest.payload),
+        read_table(manifest.payload, columns=LEARNT_FROM),
         manifest=manifest.record,
         preprocess=load_stored(Preprocessed, root=root),
         pretrain=load_stored(Pretrained, root=root),

@@ -18,7 +18,7 @@ from fgpipe.config import TrainConfig
 from fgpipe.errors import ParityError
 from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
-from fgpipe.images.table import read_table
+from fgpipe.images.table import read_table, read_table_by_parts
 from fgpipe.metrics.calibration import softmax
 from fgpipe.nn.backbones import PRETRAINED_FILE, check_low_size, normalisation
 from fgpipe.nn.export import export_graph
@@ -47,6 +47,9 @@ from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.speed import EpochSpeed
 from fgpipe.training.validation import infer
 
+LEARNT_FROM = ("target", "split")
+"""Columns of the manifest's table that decide a weight; a million rows of all take a gigabyte."""
+
 MAX_GRAPH_ERROR = 1e-3
 """Largest difference of a probability between torch and the exported graph."""
 
@@ -68,9 +71,8 @@ def train(
         ConfigError: As :func:`prepare` does.
         PipelineError: If the loss is not finite, or the graph does not do what torch does.
     """
-    table = read_table(manifest.payload)
     start = prepare(
-        table,
+        read_table(manifest.payload, columns=LEARNT_FROM),
         manifest=manifest.record,
         preprocess=preprocess,
         pretrain=pretrain,
@@ -104,8 +106,8 @@ def train(
         network.to("cpu").float()
         payload = out / "payload"
         _write_weights(network, spec=start.spec, payload=payload)
-        _write_description(manifest, preprocess, fitted=fitted, table=table, payload=payload)
-        _write_seen(table, pretrain, payload=payload)
+        _write_description(manifest, preprocess, fitted=fitted, payload=payload)
+        _write_data(manifest, pretrain, payload=payload)
         trained = TrainedModel(
             manifest_sha256=manifest.record.sha256(),
             preprocessed_sha256=preprocess.record.sha256(),
@@ -197,7 +199,7 @@ def _follow(
 ) -> None:
     """What every other process of a team does."""
     start = prepare(
-        read_table(manifest.payload),
+        read_table(manifest.payload, columns=LEARNT_FROM),
         manifest=manifest.record,
         preprocess=preprocess,
         pretrain=pretrain,
@@ -279,26 +281,29 @@ def _write_description(
     preprocess: Stored[Preprocessed],
     *,
     fitted: Fitted,
-    table: pd.DataFrame,
     payload: Path,
 ) -> None:
     labels = {"labels": manifest.record.label_names, "parents": manifest.record.parents}
     (payload / "labels.json").write_text(json.dumps(labels, indent=2, sort_keys=True) + "\n")
     transform = (preprocess.payload / "transform.json").read_text()
     (payload / "transform.json").write_text(transform)
-    table[["sha256", "label"]].to_csv(payload / DATA_FILE, index=False)
     curves = pd.DataFrame([figures.model_dump() for figures in fitted.curves])
     curves.to_csv(payload / "curves.csv", index=False)
 
 
-def _write_seen(table: pd.DataFrame, pretrain: Stored[Pretrained], *, payload: Path) -> None:
-    """List what the model has seen; an image without label is a group of its own."""
-    seen = table[table["split"].isin(["train", "validation"])][["sha256", "group", "split"]]
-    if pretrain.record.handed_on:
-        beside = pd.read_csv(pretrain.payload / UNLABELLED_FILE, dtype=str)
-        beside = beside.assign(group=beside["sha256"], split="unlabelled")
-        seen = pd.concat([seen, beside])
-    seen.to_csv(payload / SEEN_FILE, index=False)
+def _write_data(manifest: Stored[Manifest], pretrain: Stored[Pretrained], *, payload: Path) -> None:
+    """List the data, and what of them was seen; an image without label is its own group."""
+    columns = ["sha256", "label", "group", "split"]
+    with (payload / DATA_FILE).open("w") as data, (payload / SEEN_FILE).open("w") as seen:
+        for number, part in enumerate(read_table_by_parts(manifest.payload, columns=columns)):
+            looked_at = part[part["split"].isin(["train", "validation"])]
+            header = number == 0
+            part[["sha256", "label"]].to_csv(data, index=False, header=header)
+            looked_at[["sha256", "group", "split"]].to_csv(seen, index=False, header=header)
+        if pretrain.record.handed_on:
+            beside = pd.read_csv(pretrain.payload / UNLABELLED_FILE, dtype=str)
+            beside = beside.assign(group=beside["sha256"], split="unlabelled")
+            beside[["sha256", "group", "split"]].to_csv(seen, index=False, header=False)
 
 
 def graph_error(network: Recogniser, examples: Examples, *, payload: Path) -> float:
