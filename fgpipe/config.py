@@ -185,6 +185,9 @@ class TrainConfig(Section):
     weights: Annotated[str, Field(min_length=1)]
     """``packaged`` (from an installed package), ``timm`` (downloaded; needs
     ``FGPIPE_ONLINE=1``), ``scratch``, or the path of a .safetensors or .pth file."""
+    mid_level: bool
+    """Whether heads also read the backbone's feature map before its last halving, where small
+    parts are still to be seen."""
     head: HeadName
     """``linear``, ``mlp``, ``gru``, ``lstm``, ``isqrt``, ``bilinear``, ``cal`` or ``cosine``:
     how the feature map becomes logits; docs/methods.md says what each is for."""
@@ -274,6 +277,10 @@ class TrainConfig(Section):
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
     processes: Literal["auto"] | Count
     """Processes of this machine that share each batch; ``auto``: one a GPU, or one."""
+    deterministic: bool
+    """Whether a GPU gives the same bytes again, and not only nearly; a CPU always does."""
+    compile: bool
+    """Has torch compile forward and backward pass: a minute or more before the first step."""
     checkpoint_activations: bool
     """Computes activations again in the backward pass instead of keeping them: less memory, a
     third to two thirds more time."""
@@ -310,6 +317,12 @@ class TrainConfig(Section):
     def _fits_seed_cnn(self) -> Self:
         if self.backbone != "seed_cnn":
             return self
+        if self.mid_level:
+            message = (
+                f"mid_level ({str(self.mid_level).lower()}) must be false under backbone "
+                "(seed_cnn), which gives one cell"
+            )
+            raise ValueError(message)
         if self.low_size_px:
             message = (
                 f"low_size_px ({self.low_size_px}) must be 0 under backbone (seed_cnn), whose "
@@ -422,6 +435,13 @@ class Params(Section):
                     "from what is pretrained; or set pretrain.method to none"
                 )
                 raise ValueError(message)
+        own_px, views_px = self.preprocess.image_size_px, self.pretrain.image_size_px
+        if self.pretrain.backbone == "seed_cnn" and own_px != views_px:
+            message = (
+                f"pretrain.image_size_px ({views_px}) must be preprocess.image_size_px ({own_px}) "
+                "under pretrain.backbone (seed_cnn), whose dense layer has weights for one size"
+            )
+            raise ValueError(message)
         space = self.preprocess.color_space
         if self.pretrain.jitter and space not in {"rgb", "gray"}:
             message = (

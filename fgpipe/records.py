@@ -383,6 +383,8 @@ class RecogniserSpec(Part):
 
     backbone: str
     """A timm model name, with or without the tag of its weights, or ``seed_cnn``."""
+    mid_level: bool = False
+    """Whether the feature map before the last halving is joined to the last one."""
     head: HeadName
     """Which head reads the feature map."""
     n_classes: int

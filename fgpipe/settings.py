@@ -28,6 +28,9 @@ QUIET = {
 }
 """What keeps dependencies from calling home; each is read when its library is imported."""
 
+REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""Without which matrix products on a GPU are not the same bytes again."""
+
 
 THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENCV_FOR_THREADS_NUM": "1"}
 """How libraries use threads; each is read when its library is imported.
@@ -40,7 +43,7 @@ within an image, since images are divided among cores: its threads only wait for
 
 def prepare_environment() -> None:
     """Set what dependencies read when imported, unless it is set already."""
-    for name, value in (QUIET | THREADS).items():
+    for name, value in (QUIET | REPEATABLE | THREADS).items():
         os.environ.setdefault(name, value)
     if not online():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -58,18 +58,22 @@ class Backbone(nn.Module):
     layout: Layout
     """How it gives its features."""
     n_channels: int
-    """Channels of its last feature map."""
+    """Channels of the feature map that it gives."""
 
-    def __init__(self, name: str, *, image_size_px: int | None = None) -> None:
+    def __init__(
+        self, name: str, *, image_size_px: int | None = None, mid_level: bool = False
+    ) -> None:
         """Build it, its weights drawn.
 
         Args:
             name: One of timm's, or ``seed_cnn``.
             image_size_px: Height and width of the images; None for those of its own
                 configuration.
+            mid_level: Whether the map before the last halving is joined to the last one.
 
         Raises:
-            ConfigError: If there is no such network, or it takes no such images.
+            ConfigError: If there is no such network, it takes no such images, or it has no
+                such map.
         """
         super().__init__()
         self.name = name
@@ -81,15 +85,20 @@ class Backbone(nn.Module):
         else:
             geometry = timm_networks.geometry(name, image_size_px=self.image_size_px)
             self.layout, self.n_channels = geometry.layout, geometry.n_channels
+            if mid_level:
+                self.n_channels = timm_networks.n_joined_channels(
+                    name, image_size_px=self.image_size_px, layout=self.layout
+                )
             network = cast("Any", timm_networks.create(name, image_size_px=self.image_size_px))
         self.network = network
+        self._maps = timm_networks.joined_maps if mid_level else timm_networks.feature_map
         self._recomputes = False
 
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """The last feature map of normalised images."""
-        return timm_networks.feature_map(self.network, pixels, layout=self.layout)
+        """The last feature map of normalised images, or the last two joined."""
+        return self._maps(self.network, pixels, layout=self.layout)
 
     def freeze(self, n_stages: int) -> None:
         """Leave the first stages as they are: neither weights nor batch statistics change.

@@ -21,7 +21,9 @@ class Recogniser(nn.Module):
 
     def __init__(self, spec: RecogniserSpec) -> None:
         super().__init__()
-        self.backbone = Backbone(spec.backbone, image_size_px=spec.image_size_px)
+        self.backbone = Backbone(
+            spec.backbone, image_size_px=spec.image_size_px, mid_level=spec.mid_level
+        )
         self.head = create_head(spec, n_channels=self.backbone.n_channels)
         # Not in the state: the specification has them.
         for name, values in (("mean", spec.mean), ("std", spec.std)):

@@ -276,6 +276,49 @@ def feature_map(
     return features
 
 
+def joined_maps(
+    network: Any,  # noqa: ANN401 - as timm has it
+    pixels: Float[Tensor, "batch 3 height width"],
+    *,
+    layout: Layout,
+) -> Float[Tensor, "batch channels rows columns"]:
+    """The last feature map with the one before the last halving, which is max-pooled to its grid.
+
+    Source: the two levels of Wang et al., "Learning a Discriminative Filter Bank within a CNN
+    for Fine-grained Recognition": what a small part looks like is lost in the last halving,
+    and its strongest answer is what counts of it. Differs in that the head reads both maps as
+    one, cell by cell, where the paper has a classifier for each and pools over all cells.
+    """
+    last, (before,) = network.forward_intermediates(pixels, indices=[_before_last(network)])
+    if layout == "NHWC":
+        last = last.permute(0, 3, 1, 2)
+    return torch.cat([last, nn.functional.max_pool2d(before, 2, ceil_mode=True)], dim=1)
+
+
+def _before_last(network: Any) -> int:  # noqa: ANN401 - as timm has it
+    """Position of the last map that is finer than the last of all."""
+    strides = [int(each["reduction"]) for each in network.feature_info]
+    return max(i for i, stride in enumerate(strides) if stride < strides[-1])
+
+
+def n_joined_channels(name: str, *, image_size_px: int, layout: Layout) -> int:
+    """Channels of :func:`joined_maps`.
+
+    Raises:
+        ConfigError: If the network has but one grid, or does not tell of its maps.
+    """
+    try:
+        network = create_on_meta(name, image_size_px=image_size_px).eval()
+        pixels = torch.zeros(1, 3, image_size_px, image_size_px, device="meta")
+        with torch.device("meta"), torch.no_grad():
+            return joined_maps(network, pixels, layout=layout).shape[1]
+    except Exception as error:
+        raise ConfigError(
+            f"train.mid_level: {name} has no feature map of twice the last one's grid; set it to "
+            "false or choose another train.backbone"
+        ) from error
+
+
 def stride(name: str) -> int:
     """Pixels from one cell of a network's feature map to the next."""
     return _stride(create_on_meta(name, image_size_px=size_px(name)))

@@ -40,7 +40,7 @@ from fgpipe.serving.predictor import Predictor
 from fgpipe.serving.seen import DATA_FILE, SEEN_FILE, UNLABELLED_FILE
 from fgpipe.training.checkpoint import CODE
 from fgpipe.training.distributed import Team, leading
-from fgpipe.training.hardware import resolve
+from fgpipe.training.hardware import check_compiler, resolve
 from fgpipe.training.input_key import input_key
 from fgpipe.training.loop import Course, Fitted, fit
 from fgpipe.training.recipe import Examples, Recipe
@@ -166,6 +166,8 @@ def prepare(
         threads=config.threads,
         processes=config.processes,
     )
+    if config.compile:
+        check_compiler(resolved.device)
     spec = _specify(manifest, preprocess.record, config=config)
     check_low_size(
         config.backbone, image_size_px=spec.image_size_px, low_size_px=config.low_size_px

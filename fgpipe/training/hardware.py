@@ -2,9 +2,11 @@
 
 import ctypes
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -82,6 +84,31 @@ def _computes_in_bf16(device: str) -> bool:
         return torch.cuda.get_device_capability() >= (8, 0)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def set_determinism(device: str, *, wanted: bool) -> None:
+    """Have a GPU compute the same bytes again, or as fast as it can. A CPU needs no telling.
+
+    What cannot be computed so is warned of by torch.
+    """
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = not wanted
+        torch.use_deterministic_algorithms(wanted, warn_only=True)
+
+
+def check_compiler(device: str) -> None:
+    """Refuse to compile where there is nothing to do it with.
+
+    Raises:
+        ConfigError: If there is no C++ compiler, or no Triton for a GPU.
+    """
+    if device == "cuda":
+        missing = "" if find_spec("triton") else "the package triton"
+    else:
+        compilers = [os.environ.get("CXX", ""), "g++", "clang++"]
+        missing = "" if any(map(shutil.which, compilers)) else "a C++ compiler, g++ for one"
+    if missing:
+        raise ConfigError(f"train.compile needs {missing}; install it or set compile to false")
 
 
 def keep_freed_memory() -> None:

@@ -22,7 +22,7 @@ from fgpipe.training.averaging import MovingAverage, greedy_soup
 from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
 from fgpipe.training.distributed import ALONE, Team
 from fgpipe.training.features import map_images, train_head
-from fgpipe.training.hardware import keep_freed_memory
+from fgpipe.training.hardware import keep_freed_memory, set_determinism
 from fgpipe.training.mixing import class_maps, mix_batch
 from fgpipe.training.optimisers import create_optimiser, set_rates
 from fgpipe.training.recipe import Examples, Recipe
@@ -126,6 +126,7 @@ def fit(
         PipelineError: If the loss is not finite, or memory does not do for two images.
     """
     torch.set_num_threads(max(1, course.resolved.threads // team.size))
+    set_determinism(course.resolved.device, wanted=course.recipe.deterministic)
     keep_freed_memory()
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
     state = start(network, course, folder=checkpoint.parent, team=team)
@@ -136,6 +137,8 @@ def fit(
         warm_up(state, course, folder=checkpoint.parent)
         save_state(checkpoint, state)
     state.stepper.share()
+    if course.recipe.compile:
+        state.stepper.compile()
     if state.average is not None and not state.progress.curves:
         state.average.restart(network)
     while not is_over(state.progress, recipe=course.recipe):

@@ -56,6 +56,8 @@ class Recipe:
     ema_decay: float
     patience: int
     seed: int
+    deterministic: bool
+    compile: bool
 
     def counted(self, targets: Targets) -> Targets | None:
         """What decides how often a row is drawn: its target, or nothing."""

@@ -51,6 +51,10 @@ class Stepper:
         """Begin to share batches: every process goes on from the leader's weights."""
         self.objective = shared(self.objective, self.team)
 
+    def compile(self) -> None:
+        """Have torch compile what the steps to come compute."""
+        self.objective.compile()
+
     @property
     def device(self) -> torch.device:
         """The network's."""

@@ -1,6 +1,6 @@
 """How good the default recipe is on the demo, under the published protocol and by module.
 
-``python -m tests.bench.demo_protocols random`` trains on three random splits of 75/25,
+``python -m tests.bench.demo_protocols random`` trains on five random splits of 75/25,
 stratified by label and cell type, as published figures do; ``... fold`` trains on the four
 folds by module. Each run is a project of its own in a temporary folder, with this
 project's images and parameters but for the split; the test split is looked at once, by
@@ -30,8 +30,19 @@ FRACTIONS = {"train": 0.69, "validation": 0.04, "calibration": 0.02, "test": 0.2
 def variants(protocol: str) -> list[dict[str, object]]:
     """What the ``manifest`` section is for each run, and the seed of the training."""
     if protocol == "random":
-        return [{"protocol": "random", "fractions": FRACTIONS, "seed": seed} for seed in range(3)]
+        return [{"protocol": "random", "fractions": FRACTIONS, "seed": seed} for seed in range(5)]
     return [{"protocol": "fold", "n_folds": 4, "fold": fold} for fold in range(4)]
+
+
+def start_project(folder: Path, params: dict[str, object]) -> Path:
+    """A project on this one's images with other parameters; no stage has run."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "raw").symlink_to(ROOT / "data" / "raw")
+    (folder / "data" / "baseline.json").write_text("null\n")
+    shutil.copy(ROOT / "data" / "expectations.yaml", folder / "data")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    return folder
 
 
 def evaluate(manifest: dict[str, object], *, folder: Path, train: dict[str, object]) -> Evaluation:
@@ -39,12 +50,7 @@ def evaluate(manifest: dict[str, object], *, folder: Path, train: dict[str, obje
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["manifest"] |= manifest
     params["train"] |= {"seed": manifest.get("seed", 0)} | train
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "raw").symlink_to(ROOT / "data" / "raw")
-    (folder / "data" / "baseline.json").write_text("null\n")
-    shutil.copy(ROOT / "data" / "expectations.yaml", folder / "data")
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    shutil.copy(ROOT / "dvc.yaml", folder)
+    start_project(folder, params)
     environment = {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
     for stage in STAGES:
         command = [sys.executable, "-m", "fgpipe", stage]

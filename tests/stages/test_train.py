@@ -172,6 +172,7 @@ def test_it_trains_with_all_that_changes_images(ready: Path, values: dict[str, o
         ("test_vit", {"low_size_px": 32, "finish_epochs": 1}),
         ("test_vit", {"frozen_stages": 0, "layer_decay": 0.7, "checkpoint_activations": True}),
         ("seed_cnn", {}),
+        ("test_resnet", {"mid_level": True, "head_epochs": 1}),
     ],
 )
 def test_it_trains_and_exports_a_backbone_of_another_kind(
@@ -195,6 +196,19 @@ def test_recomputed_activations_leave_the_same_weights(ready: Path) -> None:
 
     assert isinstance(kept, TrainedModel)
     assert recomputed == kept
+
+
+def test_what_torch_compiled_learns_the_same(ready: Path) -> None:
+    change_params(ready, train={"precision": "fp32", "backbone": "seed_cnn"})
+    plain = run_stage("train", root=ready, ports=fake_ports(ready))
+    change_params(ready, train={"compile": True})
+
+    compiled = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert isinstance(plain, TrainedModel)
+    assert isinstance(compiled, TrainedModel)
+    losses = [[figures.train_loss for figures in record.curves] for record in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def break_off(figures: EpochFigures) -> None:
@@ -228,6 +242,7 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
             {"backbone": "seed_cnn", "checkpoint_activations": True},
             "checkpoint_activations: seed_cnn keeps its activations",
         ),
+        ({"backbone": "test_vit", "mid_level": True}, "mid_level: test_vit has no feature map"),
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
         ({"augment": "mine.json"}, r"train.augment \(mine.json\) does not exist"),

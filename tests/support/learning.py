@@ -35,6 +35,8 @@ RECIPE = Recipe(
     ema_decay=0.9,
     patience=10,
     seed=3,
+    deterministic=True,
+    compile=False,
 )
 
 

@@ -294,6 +294,29 @@ def test_views_whose_jitter_would_change_hues_are_refused(tmp_path: Path) -> Non
     assert load_params(written(content, tmp_path)).preprocess.color_space == "lab"
 
 
+def test_views_of_another_size_than_seed_cnn_takes_are_refused(tmp_path: Path) -> None:
+    content = shipped()
+    small = {"backbone": "seed_cnn", "weights": "scratch"}
+    content["train"] |= small | {"frozen_stages": 0}
+    content["pretrain"] |= small | {"method": "byol", "image_size_px": 128}
+
+    text = refusal(written(content, tmp_path))
+
+    assert "pretrain.image_size_px (128) must be preprocess.image_size_px (224)" in text
+    content["pretrain"]["image_size_px"] = 224
+    assert load_params(written(content, tmp_path)).pretrain.image_size_px == 224
+
+
+def test_the_finer_map_of_seed_cnn_is_refused(tmp_path: Path) -> None:
+    content = shipped()
+    small = {"backbone": "seed_cnn", "weights": "scratch", "frozen_stages": 0}
+    content["train"] |= small | {"mid_level": True}
+
+    assert "mid_level (true) must be false under backbone (seed_cnn)" in refusal(
+        written(content, tmp_path)
+    )
+
+
 def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:
     content = shipped()
     content["manifest"]["fractions"]["holdout"] = 0.0

@@ -327,3 +327,33 @@ def test_published_weights_are_timms_the_default_first() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_counted_without_the_classifier(name: str) -> None:
     assert n_parameters(name) == sum(weights.numel() for weights in Backbone(name).parameters())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_mambaout"])
+@pytest.mark.parametrize("size_px", [96, 160])
+def test_joined_maps_are_the_last_and_the_strongest_of_each_window_before_it(
+    name: str, size_px: int
+) -> None:
+    backbone = Backbone(name, image_size_px=size_px, mid_level=True).eval()
+    alone = Backbone(name, image_size_px=size_px).eval()
+    alone.load_state_dict(backbone.state_dict())
+    batch = images(2, size_px)
+    maps = backbone.network.forward_intermediates(batch, intermediates_only=True)
+
+    joined, last = backbone(batch), alone(batch)
+
+    n_last, side = last.shape[1], last.shape[-1]
+    finer = [each for each in maps if each.shape[-1] > side][-1]
+    assert joined.shape == (2, backbone.n_channels, side, side)
+    assert backbone.n_channels == n_last + finer.shape[1]
+    assert torch.equal(joined[:, :n_last], last)
+    for row in range(side):
+        for column in range(side):
+            window = finer[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            assert torch.equal(joined[:, n_last:, row, column], window.amax(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_vit_relpos"])
+def test_a_network_of_one_grid_has_no_maps_to_join(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mid_level: {name} has no .*; set it to false"):
+        Backbone(name, mid_level=True)
