@@ -111,7 +111,8 @@ class PreprocessConfig(Section):
     image_size_px: Annotated[int, Field(ge=32, le=2048)]
     """Height and width."""
     color_space: Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
-    """What the three channels are; ``gray`` repeats the luminance in all of them."""
+    """What the three channels are; ``gray`` repeats the luminance in all of them, ``hsv`` has
+    the hue as cosine and sine."""
     resize: Literal["letterbox", "shortest_side", "squash", "box"]
     """``letterbox`` fits the longest side and pads; ``shortest_side`` fits the shortest
     and keeps the centre; ``squash`` stretches both; ``box`` cuts out each image's box of

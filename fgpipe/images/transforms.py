@@ -9,15 +9,17 @@ resize       averaging over pixels where it shrinks, interpolating where it enla
 contrast     CLAHE on the lightness, after the resize: its cost and its tiles do not depend
              on how large the photo was; before the padding, which it would tint
 pad          with black (``letterbox``, ``box``)
-colour       last, so that hues, which are an angle, are never averaged
+colour       last, on as few pixels as there are left
 ===========  =============================================================================
 
-Channels of a colour space are OpenCV's 8-bit ones, each over the full range:
+Channels are OpenCV's 8-bit ones, each over the full range, but for ``hsv``:
 
 ===========  =============================================================================
 ``rgb``      as decoded
 ``gray``     the luminance, three times
-``hsv``      hue (0 to 255 is once around, 0 red), saturation, value
+``hsv``      128 + 127 times the saturation times the hue's cosine, the same with its sine,
+             and the value: a hue is an angle, so as a number red is far from red and the
+             mean of two reds green; so, grey is in the middle and colours around it
 ``lab``      CIE L*a*b* of sRGB: lightness (255 is L* 100), a* + 128, b* + 128
 ``ycrcb``    ITU-R BT.601 luminance, red and blue difference (128 is none)
 ===========  =============================================================================
@@ -96,7 +98,6 @@ class ToColorSpace(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations
     """Convert from RGB; the module says what the channels are."""
 
     CODES: ClassVar[dict[str, int]] = {
-        "hsv": cv2.COLOR_RGB2HSV_FULL,
         "lab": cv2.COLOR_RGB2LAB,
         "ycrcb": cv2.COLOR_RGB2YCrCb,
     }
@@ -112,8 +113,20 @@ class ToColorSpace(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations
 
     def apply(self, img: Image, **_: object) -> Image:
         """Convert."""
+        if self.color_space == "hsv":
+            return _hue_as_sine_and_cosine(img)
         converted: Image = cv2.cvtColor(img, self.CODES[self.color_space])
         return converted
+
+
+def _hue_as_sine_and_cosine(image: Image) -> Image:
+    degrees, saturation, value = cv2.split(
+        cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    )
+    cosine, sine = cv2.polarToCart(saturation, degrees, angleInDegrees=True)
+    channels = np.stack([128 + 127 * cosine, 128 + 127 * sine, 255 * value], axis=-1)
+    found: Image = np.rint(channels).astype(np.uint8)
+    return found
 
 
 class Preprocessing:

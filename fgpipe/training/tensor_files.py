@@ -56,12 +56,20 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Tensors:
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Give an optimiser the state that :func:`optimiser_tensors` took."""
+    parameters = [each for group in optimiser.param_groups for each in group["params"]]
     of_parameter: dict[int, Tensors] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
-        of_parameter.setdefault(int(index), {})[key] = value
+        of_parameter.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], value)
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": of_parameter, "param_groups": groups})
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """With the parameter's strides: fused optimisers take all tensors to lie as it does."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:

@@ -92,3 +92,23 @@ def test_an_optimiser_is_torchs_own_and_decays_apart_from_the_gradient(
     assert isinstance(made, type_)
     if name in {"nadam", "radam"}:
         assert made.defaults["decoupled_weight_decay"]
+
+
+def test_the_fused_step_is_adamws_whatever_the_memory_format() -> None:
+    models = [network(dropout=0.0).to(memory_format=torch.channels_last) for _ in range(2)]
+    fused, plain = map(optimiser, models)
+    for group in plain.param_groups:
+        group["fused"] = False
+    generator = torch.Generator().manual_seed(0)
+
+    for _ in range(3):
+        images = torch.randint(0, 256, (4, 32, 32, 3), generator=generator).to(torch.uint8)
+        for model, made in zip(models, (fused, plain), strict=True):
+            made.zero_grad()
+            model(images).logits.square().sum().backward()
+            made.step()
+
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        assert one.grad is not None
+        assert one.grad.stride() == one.stride()
+        assert torch.allclose(one, other, atol=1e-5)
