@@ -284,6 +284,7 @@ def test_a_pretraining_of_other_weights_than_training_starts_from_is_refused(
 def test_views_whose_jitter_would_change_hues_are_refused(tmp_path: Path) -> None:
     content = shipped()
     content["preprocess"]["color_space"] = "lab"
+    content["train"]["augment"] = "flips"
     content["pretrain"]["method"] = "byol"
 
     text = refusal(written(content, tmp_path))

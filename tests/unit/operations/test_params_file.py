@@ -161,7 +161,7 @@ def test_a_file_that_is_wrong_already_is_told_as_it_is(path: Path) -> None:
 
 def test_a_value_that_others_refer_to_is_not_replaced_behind_their_back(path: Path) -> None:
     shared = SHIPPED.read_text().replace("n_folds: 4", "n_folds: &four 4")
-    path.write_text(shared.replace("epochs: 8", "epochs: *four"))
+    path.write_text(shared.replace("epochs: 12", "epochs: *four"))
 
     text = refusal(path, {"train.epochs": 9})
 

@@ -134,6 +134,7 @@ def test_a_choice_that_does_not_go_with_the_rest_of_the_parameters_is_told_why(
 ) -> None:
     content = yaml.safe_load(PARAMS.read_text())
     content["preprocess"]["color_space"] = "hsv"
+    content["train"]["augment"] = "flips"
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump(content))
     path = written(tmp_path, search={"train.augment": ["flips", "square"]})
