@@ -279,7 +279,8 @@ class TrainConfig(Section):
     processes: Literal["auto"] | Count
     """Processes of this machine that share each batch; ``auto``: one a GPU, or one."""
     deterministic: bool
-    """Whether a GPU gives the same bytes again, and not only nearly; a CPU always does."""
+    """Whether a GPU gives the same bytes again, as far as torch can (it warns where not), or
+    nearly the same, faster; a CPU always does."""
     compile: bool
     """Has torch compile forward and backward pass: a minute or more before the first step."""
     checkpoint_activations: bool
@@ -320,8 +321,7 @@ class TrainConfig(Section):
             return self
         if self.mid_level:
             message = (
-                f"mid_level ({str(self.mid_level).lower()}) must be false under backbone "
-                "(seed_cnn), which gives one cell"
+                "mid_level (true) must be false under backbone (seed_cnn): its map is one cell"
             )
             raise ValueError(message)
         if self.low_size_px:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 from pyarrow import csv as quick_csv
@@ -15,6 +15,10 @@ from fgpipe.images.collector import without_collector
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_PLAIN = (b'"', b"\r", b"\n\n")
 """What is in no file whose every line is a row, and every comma the end of a cell."""
+
+
+Table: TypeAlias = tuple[Sequence[str], Iterable[Sequence[str]], Sequence[int]]
+"""The header, the columns, and the line that each row ends on."""
 
 
 class Columns(NamedTuple):
@@ -70,7 +74,7 @@ def read_columns(path: Path, *, required: Sequence[str]) -> Columns:
         raise DataError(f"{path} does not exist; `fgpipe data import FOLDER` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 ({error}); save it so") from None
-    header, columns, lines = _quickly(content) or _carefully(text, path=path)
+    header, columns, lines = _quickly(content) or _carefully(text, path=path, required=required)
     names = [name.strip() for name in header]
     check_columns(path, names, required=required)
     if not lines:
@@ -81,12 +85,11 @@ def read_columns(path: Path, *, required: Sequence[str]) -> Columns:
     return Columns(cells, lines)
 
 
-Read = tuple[Sequence[str], Iterable[Sequence[str]], Sequence[int]]
-"""The header, the columns, and the line that each row ends on."""
+def _quickly(content: bytes) -> Table | None:
+    """By pyarrow, a third of the time; None for a file that is not plain, or is wrong.
 
-
-def _quickly(content: bytes) -> Read | None:
-    """By pyarrow, a third of the time; None for a file that is not plain, or is wrong."""
+    Cells may be longer than Python's csv module takes them.
+    """
     content = content.removeprefix(_BYTE_ORDER_MARK)
     if any(mark in content for mark in _NOT_PLAIN):
         return None
@@ -106,8 +109,8 @@ def _quickly(content: bytes) -> Read | None:
     return header, columns, range(2, 2 + table.num_rows)
 
 
-def _carefully(text: str, *, path: Path) -> Read:
-    reader = csv.reader(io.StringIO(text, newline=""))
+def _carefully(text: str, *, path: Path, required: Sequence[str]) -> Table:
+    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"), newline=""))
     rows, lines = [], []
     try:
         header = next(reader, [])
@@ -117,6 +120,7 @@ def _carefully(text: str, *, path: Path) -> Read:
                 lines.append(reader.line_num)
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num}: {error}") from None
+    check_columns(path, [name.strip() for name in header], required=required)
     for line, cells in zip(lines, rows, strict=True):
         if len(cells) != len(header):
             raise DataError(f"{path} line {line}: {len(cells)} cells in {len(header)} columns")

@@ -92,7 +92,7 @@ def read_table(payload: Path, *, columns: Sequence[str] | None = None) -> pd.Dat
 
     Args:
         payload: The payload folder of the manifest stage.
-        columns: Which to read; None for all. Those of texts take 64 bytes a hash.
+        columns: Which to read; None for all. One of hashes takes 72 bytes a row.
 
     Raises:
         NotReadyError: If it is not there or not whole.
@@ -103,7 +103,11 @@ def read_table(payload: Path, *, columns: Sequence[str] | None = None) -> pd.Dat
 
 
 def read_table_by_parts(payload: Path, *, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The same, :data:`ROWS_A_PART` rows at a time, for where memory is not to grow with them."""
+    """The same, :data:`ROWS_A_PART` rows at a time, for where memory is not to grow with them.
+
+    Raises:
+        NotReadyError: As :func:`read_table` does.
+    """
     with _opened(payload) as file:
         for batch in file.iter_batches(ROWS_A_PART, columns=columns):
             yield batch.to_pandas()

@@ -38,7 +38,8 @@ from fgpipe.errors import ConfigError
 from fgpipe.images.boxes import Region, box_region
 from fgpipe.images.labels_file import Box
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""In 1, ``hsv`` had the hue as an angle; all else is as it was."""
 
 ColorSpace = Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
 Resize = Literal["letterbox", "shortest_side", "squash", "box"]
@@ -195,10 +196,12 @@ class Preprocessing:
             ConfigError: If another version of fgpipe wrote it.
         """
         content = json.loads(text)
-        if content.get("schema_version") != SCHEMA_VERSION:
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION and (version != 1 or '"hsv"' in text):
+            hue = " with another hsv" if version == 1 else ""
             raise ConfigError(
-                f"the transform has schema {content.get('schema_version')}, this fgpipe reads "
-                f"{SCHEMA_VERSION}; `dvc repro preprocess` makes it again"
+                f"the transform has schema {version}{hue}, this fgpipe reads {SCHEMA_VERSION}; "
+                "`dvc repro preprocess` makes it again"
             )
         with warnings.catch_warnings():
             # PadIfNeeded writes an argument `padding` that it does not take.

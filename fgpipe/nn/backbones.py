@@ -80,6 +80,8 @@ class Backbone(nn.Module):
         network: Any
         self.image_size_px = image_size_px or size_px(name)
         if name == seed_cnn.NAME:
+            if mid_level:
+                raise timm_networks.no_finer_map(name, "its map is one cell")
             network = seed_cnn.SeedCnn(image_size_px=self.image_size_px)
             self.layout, self.n_channels = "NCHW", seed_cnn.N_FEATURES
         else:

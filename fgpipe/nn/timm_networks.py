@@ -305,18 +305,27 @@ def n_joined_channels(name: str, *, image_size_px: int, layout: Layout) -> int:
     """Channels of :func:`joined_maps`.
 
     Raises:
-        ConfigError: If the network has but one grid, or does not tell of its maps.
+        ConfigError: If there are none to join: a network of tokens, of one grid, or one that
+            does not tell of its maps.
     """
+    if layout not in {"NCHW", "NHWC"}:
+        raise no_finer_map(name, "it gives tokens")
     try:
         network = create_on_meta(name, image_size_px=image_size_px).eval()
         pixels = torch.zeros(1, 3, image_size_px, image_size_px, device="meta")
         with torch.device("meta"), torch.no_grad():
             return joined_maps(network, pixels, layout=layout).shape[1]
     except Exception as error:
-        raise ConfigError(
-            f"train.mid_level: {name} has no feature map of twice the last one's grid; set it to "
-            "false or choose another train.backbone"
-        ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise no_finer_map(name, reason) from error
+
+
+def no_finer_map(name: str, reason: str) -> ConfigError:
+    """What is said of a network without a map to join to its last one."""
+    return ConfigError(
+        f"train.mid_level: {name} has no finer map to join to its last one ({reason}); set it to "
+        "false or choose another train.backbone"
+    )
 
 
 def stride(name: str) -> int:

@@ -296,7 +296,10 @@ def _write_description(
 def _write_data(manifest: Stored[Manifest], pretrain: Stored[Pretrained], *, payload: Path) -> None:
     """List the data, and what of them was seen; an image without label is its own group."""
     columns = ["sha256", "label", "group", "split"]
-    with (payload / DATA_FILE).open("w") as data, (payload / SEEN_FILE).open("w") as seen:
+    with (
+        (payload / DATA_FILE).open("w", encoding="utf-8", newline="") as data,
+        (payload / SEEN_FILE).open("w", encoding="utf-8", newline="") as seen,
+    ):
         for number, part in enumerate(read_table_by_parts(manifest.payload, columns=columns)):
             looked_at = part[part["split"].isin(["train", "validation"])]
             header = number == 0

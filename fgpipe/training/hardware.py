@@ -89,7 +89,7 @@ def _computes_in_bf16(device: str) -> bool:
 def set_determinism(device: str, *, wanted: bool) -> None:
     """Have a GPU compute the same bytes again, or as fast as it can. A CPU needs no telling.
 
-    What cannot be computed so is warned of by torch.
+    What torch cannot compute so it warns of.
     """
     if device == "cuda":
         torch.backends.cudnn.benchmark = not wanted
@@ -100,15 +100,17 @@ def check_compiler(device: str) -> None:
     """Refuse to compile where there is nothing to do it with.
 
     Raises:
-        ConfigError: If there is no C++ compiler, or no Triton for a GPU.
+        ConfigError: If there is no C++ compiler where torch looks for it, or no Triton for a
+            GPU.
     """
-    if device == "cuda":
-        missing = "" if find_spec("triton") else "the package triton"
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if device == "cuda" and not find_spec("triton"):
+        missing = "the package triton"
+    elif device == "cpu" and not shutil.which(compiler):
+        missing = f"a C++ compiler ({compiler}, or another that the variable CXX names)"
     else:
-        compilers = [os.environ.get("CXX", ""), "g++", "clang++"]
-        missing = "" if any(map(shutil.which, compilers)) else "a C++ compiler, g++ for one"
-    if missing:
-        raise ConfigError(f"train.compile needs {missing}; install it or set compile to false")
+        return
+    raise ConfigError(f"train.compile needs {missing}; install it or set compile to false")
 
 
 def keep_freed_memory() -> None:

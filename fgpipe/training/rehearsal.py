@@ -155,7 +155,10 @@ def _stepper(network: Recogniser, course: Course) -> Stepper:
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
     torch.manual_seed(course.recipe.seed)
     network.train()
-    return start(network, course, folder=None).stepper
+    stepper = start(network, course, folder=None).stepper
+    if course.recipe.compile:
+        stepper.compile()
+    return stepper
 
 
 def _endless(course: Course, stepper: Stepper) -> Iterator[tuple[Images, Targets]]:

@@ -52,8 +52,12 @@ class Stepper:
         self.objective = shared(self.objective, self.team)
 
     def compile(self) -> None:
-        """Have torch compile what the steps to come compute."""
-        self.objective.compile()
+        """Have torch compile what the steps to come compute, for each size of batch by itself.
+
+        Once for all sizes, an epoch's last batch would change how those after it are computed,
+        and a training that resumes there would go on otherwise.
+        """
+        self.objective.compile(dynamic=False)
 
     @property
     def device(self) -> torch.device:

@@ -1,14 +1,17 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._dynamo.utils import counters
 
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError, ParityError
+from fgpipe.images import table as table_module
 from fgpipe.images.table import read_table
 from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import build
@@ -43,7 +46,10 @@ def ready(project: Path) -> Path:
     return project
 
 
-def test_it_leaves_all_that_evaluation_and_bundle_need(ready: Path) -> None:
+def test_it_leaves_all_that_evaluation_and_bundle_need(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "ROWS_A_PART", 5)
     ports = fake_ports(ready)
 
     record = run_stage("train", root=ready, ports=ports)
@@ -60,7 +66,7 @@ def test_it_leaves_all_that_evaluation_and_bundle_need(ready: Path) -> None:
         seen = list(csv.DictReader(file))
     table = read_table(ready / "data" / "01_manifest" / "payload")
     expected = table[table["split"].isin(["train", "validation"])]
-    assert {row["sha256"] for row in seen} == set(expected["sha256"])
+    assert seen == expected[["sha256", "group", "split"]].to_dict("records")
     with (payload / "data.csv").open() as file:
         rows = [(row["sha256"], row["label"]) for row in csv.DictReader(file)]
     assert rows == list(zip(table["sha256"], table["label"], strict=True))
@@ -198,12 +204,16 @@ def test_recomputed_activations_leave_the_same_weights(ready: Path) -> None:
     assert recomputed == kept
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with it")
 def test_what_torch_compiled_learns_the_same(ready: Path) -> None:
     change_params(ready, train={"precision": "fp32", "backbone": "seed_cnn"})
     plain = run_stage("train", root=ready, ports=fake_ports(ready))
     change_params(ready, train={"compile": True})
+    n_graphs = counters["stats"]["unique_graphs"]
 
     compiled = run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert counters["stats"]["unique_graphs"] > n_graphs
 
     assert isinstance(plain, TrainedModel)
     assert isinstance(compiled, TrainedModel)
@@ -242,7 +252,7 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
             {"backbone": "seed_cnn", "checkpoint_activations": True},
             "checkpoint_activations: seed_cnn keeps its activations",
         ),
-        ({"backbone": "test_vit", "mid_level": True}, "mid_level: test_vit has no feature map"),
+        ({"backbone": "test_vit", "mid_level": True}, "mid_level: test_vit has no finer map"),
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
         ({"augment": "mine.json"}, r"train.augment \(mine.json\) does not exist"),

@@ -313,9 +313,9 @@ def test_the_finer_map_of_seed_cnn_is_refused(tmp_path: Path) -> None:
     small = {"backbone": "seed_cnn", "weights": "scratch", "frozen_stages": 0}
     content["train"] |= small | {"mid_level": True}
 
-    assert "mid_level (true) must be false under backbone (seed_cnn)" in refusal(
-        written(content, tmp_path)
-    )
+    text = refusal(written(content, tmp_path))
+
+    assert "mid_level (true) must be false under backbone (seed_cnn)" in text
 
 
 def test_a_split_of_another_name_is_refused(tmp_path: Path) -> None:

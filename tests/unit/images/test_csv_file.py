@@ -16,7 +16,7 @@ CELL = st.text(st.sampled_from('abé \t"\n,;\u00a0\u2028\x1d'), max_size=4)
 
 def slowly(path: Path) -> list[tuple[int, list[str]]]:
     """Each row with the line it ends on, by the standard library."""
-    text = path.read_bytes().decode("utf-8-sig")
+    text = path.read_text(encoding="utf-8-sig")
     reader = csv.reader(io.StringIO(text, newline=""))
     next(reader)
     return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
@@ -76,6 +76,8 @@ def test_rows_are_by_column_with_their_line(tmp_path: Path) -> None:
     [
         (b"a,b\n1,2\n", "has no column 'path'; it has a, b"),
         (b"path;label\n1;2\n", "parted by ';'"),
+        (b"path;label\n1;0,5\n", "parted by ';'"),
+        (b'\npath,label\n"1",2\n', "has no column 'path'; it has none"),
         (b"path,path\n1,2\n", "needs a distinct name for each column"),
         (b"path,\n1,2\n", "needs a distinct name for each column"),
         (b"path,label\n1,2\n3\n", r"t\.csv line 3: 1 cells in 2 columns"),

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fgpipe.errors import NotReadyError
+from fgpipe.images import table as table_module
 from fgpipe.images.boxes import boxes_of
 from fgpipe.images.labels_file import Box
-from fgpipe.images.table import TABLE_NAME, read_table, write_table
+from fgpipe.images.table import TABLE_NAME, read_table, read_table_by_parts, write_table
 
 
 def columns(*paths: str) -> dict[str, list[object]]:
@@ -53,6 +55,18 @@ def test_rows_are_sorted_by_path_and_bytes_do_not_depend_on_their_order(tmp_path
     assert list(table.columns) == list(columns())
     contents = [(tmp_path / name / TABLE_NAME).read_bytes() for name in ("one", "other")]
     assert contents[0] == contents[1]
+
+
+def test_parts_are_the_table_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_module, "ROWS_A_PART", 3)
+    write_table(columns(*"abcdefgh"), attributes=["light"], payload=tmp_path)
+
+    parts = list(read_table_by_parts(tmp_path, columns=["path", "width_px"]))
+
+    assert [len(part) for part in parts] == [3, 3, 2]
+    whole = read_table(tmp_path)[["path", "width_px"]]
+    assert pd.concat(parts, ignore_index=True).equals(whole)
+    assert read_table(tmp_path, columns=["path", "width_px"]).equals(whole)
 
 
 def test_a_missing_or_broken_table_names_what_makes_it(tmp_path: Path) -> None:

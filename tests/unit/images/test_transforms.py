@@ -225,7 +225,7 @@ RELEASED = """
 {"__class_fullname__": "PadIfNeeded", "border_mode": 0, "fill": 0.0, "fill_mask": 0.0,
 "min_height": 48, "min_width": 48, "p": 1.0, "pad_height_divisor": null,
 "pad_width_divisor": null, "padding": 0, "position": "center"}]}},
-"image_size_px": 48, "schema_version": 1}
+"image_size_px": 48, "schema_version": 2}
 """
 """What version 0.1.0 wrote for gray and letterbox: it converted before the resize."""
 
@@ -243,6 +243,17 @@ def test_the_default_is_written_as_version_0_1_wrote_it() -> None:
     del released["albumentations"]["transform"]["transforms"][0]
 
     assert json.loads(preprocessing().to_json()) == released
+
+
+def test_a_transform_from_before_hsv_changed_is_read_unless_it_has_it() -> None:
+    def before(color_space: str) -> str:
+        content = json.loads(preprocessing(color_space=color_space).to_json())
+        return json.dumps(content | {"schema_version": 1})
+
+    lab = preprocessing(color_space="lab")
+    assert np.array_equal(Preprocessing.from_json(before("lab"))(IMAGE), lab(IMAGE))
+    with pytest.raises(ConfigError, match=r"schema 1 with another hsv, .* reads 2"):
+        Preprocessing.from_json(before("hsv"))
 
 
 def test_a_transform_of_another_schema_is_refused() -> None:

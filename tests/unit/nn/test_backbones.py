@@ -353,7 +353,10 @@ def test_joined_maps_are_the_last_and_the_strongest_of_each_window_before_it(
             assert torch.equal(joined[:, n_last:, row, column], window.amax(dim=(2, 3)))
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_vit_relpos"])
-def test_a_network_of_one_grid_has_no_maps_to_join(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"mid_level: {name} has no .*; set it to false"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("test_vit", "it gives tokens"), ("seed_cnn", "its map is one cell")],
+)
+def test_a_network_of_one_grid_has_no_maps_to_join(name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mid_level: {name} has no .* \({reason}\); set it to"):
         Backbone(name, mid_level=True)
