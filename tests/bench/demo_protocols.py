@@ -63,9 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("protocol", choices=["random", "fold"])
     parser.add_argument("--train", default="{}", help="YAML that replaces values of `train`")
+    parser.add_argument("--runs", type=int, nargs="+", help="seeds or folds, from 0; else all")
     arguments = parser.parse_args()
     values = []
-    for manifest in variants(arguments.protocol):
+    runs = variants(arguments.protocol)
+    for manifest in [runs[number] for number in arguments.runs or range(len(runs))]:
         with tempfile.TemporaryDirectory(prefix="fgpipe-bench-") as folder:
             start = time.monotonic()
             evaluation = evaluate(
@@ -79,8 +81,9 @@ def main() -> None:
             f"{scores.top1}, {scores.n_images} images, {time.monotonic() - start:.0f} s",
             flush=True,
         )
-    spread = statistics.stdev(values)
-    print(f"mean {statistics.mean(values):.4f}, standard deviation {spread:.4f}", flush=True)
+    if len(values) > 1:
+        spread = statistics.stdev(values)
+        print(f"mean {statistics.mean(values):.4f}, standard deviation {spread:.4f}", flush=True)
 
 
 if __name__ == "__main__":
