@@ -80,11 +80,11 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
         splits = [dealt[row.sha256] for row in rows]
 
         attributes = list(images[0].attributes)
-    table = write_table(
-        _columns(images, measures, rows, splits=splits, labels=labels),
-        attributes=attributes,
-        payload=out / "payload",
-    )
+        table = write_table(
+            _columns(images, measures, rows, splits=splits, labels=labels),
+            attributes=attributes,
+            payload=out / "payload",
+        )
     return Manifest(
         protocol=config.protocol,
         n_images=len(images),
