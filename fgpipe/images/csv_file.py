@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 from pyarrow import csv as quick_csv
@@ -12,13 +12,12 @@ from pyarrow import csv as quick_csv
 from fgpipe.errors import DataError
 from fgpipe.images.collector import without_collector
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_PLAIN = (b'"', b"\r", b"\n\n")
 """What is in no file whose every line is a row, and every comma the end of a cell."""
 
 
-Table: TypeAlias = tuple[Sequence[str], Iterable[Sequence[str]], Sequence[int]]
-"""The header, the columns, and the line that each row ends on."""
+Rows: TypeAlias = tuple[Iterable[Sequence[str]], Sequence[int]]
+"""The columns below the header, and the line that each row ends on."""
 
 
 class Columns(NamedTuple):
@@ -74,9 +73,15 @@ def read_columns(path: Path, *, required: Sequence[str]) -> Columns:
         raise DataError(f"{path} does not exist; `fgpipe data import FOLDER` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 ({error}); save it so") from None
-    header, columns, lines = _quickly(content) or _carefully(text, path=path, required=required)
-    names = [name.strip() for name in header]
-    check_columns(path, names, required=required)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        check_columns(path, names, required=required)
+        rows = _quickly(content, n_columns=len(names))
+        columns, lines = rows or _carefully(reader, n_columns=len(names), path=path)
+    except csv.Error as error:
+        raise DataError(f"{path} line {reader.line_num}: {error}") from None
     if not lines:
         raise DataError(f"{path} names no image")
     cells = {
@@ -85,16 +90,14 @@ def read_columns(path: Path, *, required: Sequence[str]) -> Columns:
     return Columns(cells, lines)
 
 
-def _quickly(content: bytes) -> Table | None:
+def _quickly(content: bytes, *, n_columns: int) -> Rows | None:
     """By pyarrow, a third of the time; None for a file that is not plain, or is wrong.
 
     Cells may be longer than Python's csv module takes them.
     """
-    content = content.removeprefix(_BYTE_ORDER_MARK)
     if any(mark in content for mark in _NOT_PLAIN):
         return None
-    header = content.partition(b"\n")[0].decode().split(",")
-    names = list(map(str, range(len(header))))
+    names = list(map(str, range(n_columns)))
     try:
         table = quick_csv.read_csv(
             pa.BufferReader(content),
@@ -106,25 +109,19 @@ def _quickly(content: bytes) -> Table | None:
     except pa.ArrowInvalid:
         return None
     columns = (column.to_numpy().tolist() for column in table.columns)
-    return header, columns, range(2, 2 + table.num_rows)
+    return columns, range(2, 2 + table.num_rows)
 
 
-def _carefully(text: str, *, path: Path, required: Sequence[str]) -> Table:
-    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"), newline=""))
+def _carefully(reader: Any, *, n_columns: int, path: Path) -> Rows:  # noqa: ANN401 - csv's own
     rows, lines = [], []
-    try:
-        header = next(reader, [])
-        for cells in reader:
-            if cells:
-                rows.append(cells)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num}: {error}") from None
-    check_columns(path, [name.strip() for name in header], required=required)
+    for cells in reader:
+        if cells:
+            rows.append(cells)
+            lines.append(reader.line_num)
     for line, cells in zip(lines, rows, strict=True):
-        if len(cells) != len(header):
-            raise DataError(f"{path} line {line}: {len(cells)} cells in {len(header)} columns")
-    return header, list(zip(*rows, strict=True)) or [()] * len(header), lines
+        if len(cells) != n_columns:
+            raise DataError(f"{path} line {line}: {len(cells)} cells in {n_columns} columns")
+    return list(zip(*rows, strict=True)) or [()] * n_columns, lines
 
 
 def check_columns(path: Path, columns: Sequence[str], *, required: Sequence[str]) -> None:
