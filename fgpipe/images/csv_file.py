@@ -68,13 +68,12 @@ def read_columns(path: Path, *, required: Sequence[str]) -> Columns:
     """
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8-sig")
+        content.decode()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; `fgpipe data import FOLDER` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 ({error}); save it so") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig"))
     try:
         names = [name.strip() for name in next(reader, [])]
         check_columns(path, names, required=required)
