@@ -35,18 +35,19 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from fgpipe.config import TrainConfig, load_params
+from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import steps_per_epoch, training_batches
 from fgpipe.images.table import read_table
-from fgpipe.images.transforms import augmentation
 from fgpipe.nn.backbones import normalisation
-from fgpipe.nn.losses import create_criterion
+from fgpipe.nn.losses import Criterion, create_criterion
 from fgpipe.nn.recogniser import Recogniser, build
 from fgpipe.records import RecogniserSpec
 from fgpipe.training.features import map_images, train_head
-from fgpipe.training.hardware import resolve
+from fgpipe.training.hardware import keep_freed_memory, resolve
 from fgpipe.training.optimisers import create_optimiser
+from fgpipe.training.precision import half_precision
 from fgpipe.training.recipe import Examples, Recipe
-from fgpipe.training.steps import Stepper, half_precision, one_hot
+from fgpipe.training.steps import Stepper, one_hot
 from tests.bench.training_speed import (
     N_CLASSES,
     N_WORKERS,
@@ -118,6 +119,17 @@ def network_of(world: World) -> Recogniser:
     return build(spec, seed=0).to(memory_format=torch.channels_last)
 
 
+def criterion_of(world: World) -> Criterion:
+    """Cross-entropy, smoothed."""
+    return create_criterion(
+        label_smoothing=0.1,
+        logit_adjustment=0.0,
+        class_counts=np.bincount(world.examples.targets, minlength=N_CLASSES),
+        parents=None,
+        parent_weight=0.0,
+    )
+
+
 def batches_of(world: World, *, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The batches of an epoch, as the training loop has them."""
     return training_batches(
@@ -144,7 +156,7 @@ def data(world: World) -> Work:
     stepper = Stepper(
         network=network,
         optimiser=optimiser,
-        criterion=create_criterion(label_smoothing=0.1),
+        criterion=criterion_of(world),
         precision=world.precision,
         clip_norm=0.0,
         keep_in=world.scratch,
@@ -212,7 +224,7 @@ def loader(world: World) -> Work:
 def head(world: World) -> Work:
     """A head's epochs on maps, and behind a frozen backbone."""
     network = network_of(world)
-    criterion = create_criterion(label_smoothing=0.1)
+    criterion = criterion_of(world)
     recipe = Recipe(
         **world.config.model_copy(update={"head_epochs": HEAD_EPOCHS}).model_dump(
             include=set(Recipe.__dataclass_fields__)
@@ -343,6 +355,7 @@ def main() -> None:
     if AGAIN not in os.environ:
         os.environ[AGAIN] = "1"
         os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]])
+    keep_freed_memory()  # as training does
     for network in arguments.networks:
         with tempfile.TemporaryDirectory() as scratch:
             world = world_of(
