@@ -163,7 +163,7 @@ def make_project(
         preprocess={"image_size_px": SIZE_PX},
         train={**FULL, "backbone": network, "batch_size": batch_size, "augment": "flips"},
     )
-    for stage in ("manifest", "validate", "preprocess"):
+    for stage in ("manifest", "validate", "preprocess", "pretrain"):
         run(fgpipe(stage, root), log=root / f"{stage}.log")
     # A project has one database, made before its first training.
     program = "import sys, pathlib as p; from fgpipe.adapters.mlflow_store import connect; "
