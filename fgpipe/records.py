@@ -479,7 +479,8 @@ class TrainedModel(Record):
     graph_sha256: str
     """Hash of ``model.onnx``."""
     graph_max_error: float
-    """Largest difference of a probability between torch and the graph, both float32."""
+    """Largest difference of a probability between torch and the graph, both float32, over at
+    most 64 images of validation."""
 
 
 class ClassScores(Part):

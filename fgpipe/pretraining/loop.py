@@ -20,6 +20,7 @@ from fgpipe.pretraining.checkpoint import Progress, restore_progress, save_progr
 from fgpipe.pretraining.methods import Learner
 from fgpipe.pretraining.probes import Probe, epoch_figures, look
 from fgpipe.records import PretrainingFigures, Resolved
+from fgpipe.training.hardware import keep_freed_memory, set_determinism
 from fgpipe.training.precision import half_precision, is_out_of_memory
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import Stopwatch
@@ -97,6 +98,8 @@ def learn(learner: Learner, course: Course, *, checkpoint: Path) -> Learnt:
         PipelineError: If the loss is not finite, or memory does not do for a batch.
     """
     torch.set_num_threads(course.resolved.threads)
+    set_determinism(course.resolved.device, wanted=True)
+    keep_freed_memory()
     learner.to(course.resolved.device).to(memory_format=torch.channels_last)
     optimiser = create_optimiser(learner, weight_decay=course.recipe.weight_decay)
     progress = Progress(learner=learner, optimiser=optimiser, curves=(), kept={}, kept_epoch=None)
