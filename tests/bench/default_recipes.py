@@ -13,9 +13,7 @@ evaluation, that of fastai that of its process, which ends with the predictions.
 """
 
 import argparse
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -29,7 +27,8 @@ import yaml
 from fgpipe.images.table import read_table
 from fgpipe.metrics.bootstrap import bootstrap
 from fgpipe.nn.initial_weights import packaged_state
-from tests.bench.demo_protocols import ROOT, STAGES, start_project, variants
+from tests.bench.demo_protocols import ROOT, STAGES, run_stages, start_project, variants
+from tests.bench.training_speed import flat
 
 PEER = Path(__file__).parent / "peers" / "fastai_finetune.py"
 NETWORK = "tf_efficientnet_lite0"
@@ -47,11 +46,8 @@ class Answers:
 
 def ours(root: Path) -> Answers:
     """Run the stages of a project."""
-    environment = {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
     start = time.monotonic()
-    for stage in STAGES:
-        command = [sys.executable, "-m", "fgpipe", stage]
-        subprocess.run(command, cwd=root, env=environment, check=True)
+    run_stages(root, STAGES)
     table = pd.read_csv(root / "data" / "06_evaluate" / "payload" / "predictions.csv")
     return Answers(table=table, seconds=time.monotonic() - start)
 
@@ -75,9 +71,10 @@ def theirs(root: Path, *, python: Path, epochs: int, size_px: int) -> Answers:
         "--epochs": epochs,
         "--size-px": size_px,
     }
-    flat = [str(text) for pair in options.items() for text in pair]
     start = time.monotonic()
-    subprocess.run([python, PEER, folders, out, *flat], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [python, PEER, folders, out, *flat(options)], check=True, stdout=subprocess.DEVNULL
+    )
     seconds = time.monotonic() - start
     given = pd.read_csv(out, index_col="file")
     parents = images.drop_duplicates("label").set_index("label")["parent"]

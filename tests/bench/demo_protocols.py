@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -45,16 +46,28 @@ def start_project(folder: Path, params: dict[str, object]) -> Path:
     return folder
 
 
+def command(stage: str) -> list[str]:
+    """What runs a stage."""
+    return [sys.executable, "-m", "fgpipe", stage]
+
+
+def environment() -> dict[str, str]:
+    """This one, but for where the project keeps things."""
+    return {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
+
+
+def run_stages(root: Path, stages: Sequence[str]) -> None:
+    """Run stages of the project one after the other."""
+    for stage in stages:
+        subprocess.run(command(stage), cwd=root, env=environment(), check=True)
+
+
 def evaluate(manifest: dict[str, object], *, folder: Path, train: dict[str, object]) -> Evaluation:
     """Run the stages in ``folder`` and give the evaluation."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["manifest"] |= manifest
     params["train"] |= {"seed": manifest.get("seed", 0)} | train
-    start_project(folder, params)
-    environment = {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
-    for stage in STAGES:
-        command = [sys.executable, "-m", "fgpipe", stage]
-        subprocess.run(command, cwd=folder, env=environment, check=True)
+    run_stages(start_project(folder, params), STAGES)
     return load_record(Evaluation, root=folder)
 
 

@@ -7,12 +7,10 @@ first one took, and run again to its end. All files of the payload are compared 
 """
 
 import argparse
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,8 +18,15 @@ from pathlib import Path
 import yaml
 
 from fgpipe.records import file_sha256
+from tests.bench.demo_protocols import (
+    ROOT,
+    STAGES,
+    command,
+    environment,
+    run_stages,
+    start_project,
+)
 
-ROOT = Path(__file__).parents[2]
 RECIPE = {
     "head_epochs": 2,
     "epochs": 4,
@@ -34,25 +39,12 @@ RECIPE = {
 
 def make_project(folder: Path) -> Path:
     """This project's images and stages up to training, at a small size."""
-    from tests.bench.demo_protocols import start_project
-
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["preprocess"]["image_size_px"] = 64
     params["train"] |= RECIPE
     root = start_project(folder, params)
-    for stage in ("manifest", "validate", "preprocess", "pretrain"):
-        subprocess.run(command(stage), cwd=root, env=environment(), check=True)
+    run_stages(root, STAGES[: STAGES.index("train")])
     return root
-
-
-def command(stage: str) -> list[str]:
-    """What runs a stage."""
-    return [sys.executable, "-m", "fgpipe", stage]
-
-
-def environment() -> dict[str, str]:
-    """This one, but for where the project keeps things."""
-    return {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
 
 
 def train(root: Path, *, killed_after: float | None = None) -> tuple[bool, float]:
