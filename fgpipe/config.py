@@ -21,6 +21,7 @@ from pydantic import (
 from fgpipe.errors import ConfigError
 from fgpipe.records import (
     SPLITS,
+    ColorSpace,
     HeadName,
     PretrainingMethod,
     Protocol,
@@ -110,9 +111,9 @@ class PreprocessConfig(Section):
 
     image_size_px: Annotated[int, Field(ge=32, le=2048)]
     """Height and width."""
-    color_space: Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
-    """What the three channels are; ``gray`` repeats the luminance in all of them, ``hsv`` has
-    the hue as cosine and sine."""
+    color_space: ColorSpace
+    """What the network makes of RGB images first (:mod:`fgpipe.nn.pixel_input`); the array
+    stays RGB."""
     resize: Literal["letterbox", "shortest_side", "squash", "box"]
     """``letterbox`` fits the longest side and pads; ``shortest_side`` fits the shortest
     and keeps the centre; ``squash`` stretches both; ``box`` cuts out each image's box of
@@ -414,14 +415,6 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        space = self.preprocess.color_space
-        if self.train.augment not in {"none", "flips"} and space not in {"rgb", "gray"}:
-            message = (
-                f"train.augment ({self.train.augment}) changes brightness or colours, which under "
-                f"preprocess.color_space ({space}) would change hues; "
-                "set the one to flips or none, or the other to rgb or gray"
-            )
-            raise ValueError(message)
         if self.pretrain.method != "none":
             self._pretraining_fits()
         return self
@@ -441,14 +434,6 @@ class Params(Section):
             message = (
                 f"pretrain.image_size_px ({views_px}) must be preprocess.image_size_px ({own_px}) "
                 "under pretrain.backbone (seed_cnn), whose dense layer has weights for one size"
-            )
-            raise ValueError(message)
-        space = self.preprocess.color_space
-        if self.pretrain.jitter and space not in {"rgb", "gray"}:
-            message = (
-                f"pretrain.jitter ({self.pretrain.jitter:g}) changes brightness and colours, "
-                f"which under preprocess.color_space ({space}) are no such channels; set the one "
-                "to 0, or the other to rgb or gray"
             )
             raise ValueError(message)
 

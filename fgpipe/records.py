@@ -31,6 +31,9 @@ PROMOTABLE: tuple[Protocol, ...] = ("stable", "given")
 """Protocols under which no group is in two splits and the test split stays what it is."""
 
 
+ColorSpace = Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
+"""What the channels are that a backbone is given."""
+
 Severity = Literal["warn", "refuse"]
 """What it means for the data not to meet an expectation."""
 
@@ -248,7 +251,7 @@ class Validation(Record):
 class Preprocessed(Record):
     """Decoded and resized images. Payload: ``images.npy``, ``transform.json``.
 
-    ``images.npy`` is uint8 of shape ``(n_images, size, size, 3)``, its rows those of the
+    ``images.npy`` is RGB, uint8 of shape ``(n_images, size, size, 3)``, its rows those of the
     manifest, and is meant to be memory-mapped.
     """
 
@@ -258,6 +261,8 @@ class Preprocessed(Record):
     """Rows of the array."""
     image_size_px: int
     """Height and width."""
+    color_space: ColorSpace = "rgb"
+    """What a network is to make of them."""
     n_without_box: int | None = None
     """Images taken whole because no box came with them; none if boxes are not used."""
     channel_mean: tuple[float, float, float]
@@ -407,10 +412,14 @@ class RecogniserSpec(Part):
     """Of ``cosine``: centres a class."""
     image_size_px: int
     """Height and width of the input."""
+    color_space: ColorSpace = "rgb"
+    """What it makes of its RGB input first."""
+    color_version: Literal[1] = 1
+    """Which definition of the colour spaces that is; another one is refused."""
     mean: tuple[float, float, float]
-    """Subtracted from pixels in 0 to 1."""
+    """Subtracted from channels in 0 to 1."""
     std: tuple[float, float, float]
-    """Pixels are divided by it after that."""
+    """Channels are divided by it after that."""
 
 
 class EpochFigures(Part):

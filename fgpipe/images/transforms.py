@@ -9,25 +9,14 @@ resize       averaging over pixels where it shrinks, interpolating where it enla
 contrast     CLAHE on the lightness, after the resize: its cost and its tiles do not depend
              on how large the photo was; before the padding, which it would tint
 pad          with black (``letterbox``, ``box``)
-colour       last, on as few pixels as there are left
 ===========  =============================================================================
 
-Channels are OpenCV's 8-bit ones, each over the full range, but for ``hsv``:
-
-===========  =============================================================================
-``rgb``      as decoded
-``gray``     the luminance, three times
-``hsv``      128 + 127 times the saturation times the hue's cosine, the same with its sine,
-             and the value: a hue is an angle, so as a number red is far from red and the
-             mean of two reds green; so, grey is in the middle and colours around it
-``lab``      CIE L*a*b* of sRGB: lightness (255 is L* 100), a* + 128, b* + 128
-``ycrcb``    ITU-R BT.601 luminance, red and blue difference (128 is none)
-===========  =============================================================================
+The result is RGB; a colour space is the network's own (:mod:`fgpipe.nn.pixel_input`).
 """
 
 import json
 import warnings
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import albumentations as A  # noqa: N812 - the name its users know
 import cv2
@@ -39,9 +28,8 @@ from fgpipe.images.boxes import Region, box_region
 from fgpipe.images.labels_file import Box
 
 SCHEMA_VERSION = 2
-"""In 1, ``hsv`` had the hue as an angle; all else is as it was."""
+"""In 1 and in some of 2 the colour space was a step; what has one other than gray is refused."""
 
-ColorSpace = Literal["rgb", "gray", "hsv", "lab", "ycrcb"]
 Resize = Literal["letterbox", "shortest_side", "squash", "box"]
 Contrast = Literal["none", "clahe"]
 
@@ -95,41 +83,6 @@ class CropToSquare(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations
         return img[top : top + side, left : left + side]
 
 
-class ToColorSpace(A.ImageOnlyTransform):  # type: ignore[misc] # albumentations is untyped here
-    """Convert from RGB; the module says what the channels are."""
-
-    CODES: ClassVar[dict[str, int]] = {
-        "lab": cv2.COLOR_RGB2LAB,
-        "ycrcb": cv2.COLOR_RGB2YCrCb,
-    }
-
-    class InitSchema(A.ImageOnlyTransform.InitSchema):  # type: ignore[misc]
-        """What albumentations checks arguments against."""
-
-        color_space: Literal["hsv", "lab", "ycrcb"]
-
-    def __init__(self, color_space: str, p: float = 1.0) -> None:
-        super().__init__(p=p)
-        self.color_space = color_space
-
-    def apply(self, img: Image, **_: object) -> Image:
-        """Convert."""
-        if self.color_space == "hsv":
-            return _hue_as_sine_and_cosine(img)
-        converted: Image = cv2.cvtColor(img, self.CODES[self.color_space])
-        return converted
-
-
-def _hue_as_sine_and_cosine(image: Image) -> Image:
-    degrees, saturation, value = cv2.split(
-        cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
-    )
-    cosine, sine = cv2.polarToCart(saturation, degrees, angleInDegrees=True)
-    channels = np.stack([128 + 127 * cosine, 128 + 127 * sine, 255 * value], axis=-1)
-    found: Image = np.rint(channels).astype(np.uint8)
-    return found
-
-
 class Preprocessing:
     """From a decoded image to the square array that the network is given."""
 
@@ -143,7 +96,6 @@ class Preprocessing:
         cls,
         *,
         image_size_px: int,
-        color_space: ColorSpace = "rgb",
         resize: Resize = "letterbox",
         box_margin: float = 0.0,
         contrast: Contrast = "none",
@@ -154,7 +106,6 @@ class Preprocessing:
 
         Args:
             image_size_px: Height and width of the result.
-            color_space: What the three channels are; see the module.
             resize: ``letterbox`` fits the longest side and pads the other with black;
                 ``shortest_side`` fits the shortest and keeps the centre; ``squash``
                 stretches both; ``box`` cuts the box out, then does as ``letterbox``.
@@ -182,10 +133,6 @@ class Preprocessing:
                     fill=0,
                 )
             )
-        if color_space == "gray":
-            steps.append(A.ToGray(num_output_channels=3, p=1.0))
-        elif color_space != "rgb":
-            steps.append(ToColorSpace(color_space=color_space))
         return cls(A.Compose(steps), image_size_px=image_size_px)
 
     @classmethod
@@ -197,11 +144,11 @@ class Preprocessing:
         """
         content = json.loads(text)
         version = content.get("schema_version")
-        if version != SCHEMA_VERSION and (version != 1 or '"hsv"' in text):
-            hue = " with another hsv" if version == 1 else ""
+        if version not in {1, SCHEMA_VERSION} or '"color_space"' in text:
+            step = " with a colour space in it" if version in {1, SCHEMA_VERSION} else ""
             raise ConfigError(
-                f"the transform has schema {version}{hue}, this fgpipe reads {SCHEMA_VERSION}; "
-                "`dvc repro preprocess` makes it again"
+                f"the transform has schema {version}{step}, this fgpipe reads {SCHEMA_VERSION} "
+                "without; `dvc repro` makes it again"
             )
         with warnings.catch_warnings():
             # PadIfNeeded writes an argument `padding` that it does not take.

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fgpipe.errors import ConfigError
@@ -165,20 +165,6 @@ class Backbone(nn.Module):
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
         return self
-
-
-def normalised(
-    images: UInt8[Tensor, "batch height width 3"], *, mean: Tensor, std: Tensor
-) -> Float[Tensor, "batch 3 height width"]:
-    """What a backbone expects of uint8 images.
-
-    Args:
-        images: As they were preprocessed.
-        mean: As in :class:`Normalisation`, of shape ``(1, 3, 1, 1)``.
-        std: Likewise.
-    """
-    pixels = images.permute(0, 3, 1, 2).to(mean.dtype)
-    return torch.addcmul(-mean / std, pixels, 1 / (255 * std))  # one pass, not three
 
 
 def normalisation(name: str) -> Normalisation:

@@ -2,11 +2,13 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from fgpipe.images.batches import Pixels, Rows, plain_batches
-from fgpipe.nn.backbones import Backbone, normalisation, normalised
+from fgpipe.nn.backbones import Backbone, normalisation
+from fgpipe.nn.pixel_input import Images, PixelInput
+from fgpipe.records import ColorSpace
 from fgpipe.training.precision import half_precision
 
 IMAGES_AT_ONCE = 64
@@ -16,32 +18,24 @@ IMAGES_AT_ONCE = 64
 class Encoder(nn.Module):
     """A backbone with its normalisation before and a mean over space behind it."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, color_space: ColorSpace) -> None:
         super().__init__()
-        self.backbone = Backbone(name)
         scale = normalisation(name)
-        for buffer, values in (("mean", scale.mean), ("std", scale.std)):
-            tensor = torch.tensor(values).reshape(1, 3, 1, 1)
-            self.register_buffer(buffer, tensor, persistent=False)
+        self.pixels = PixelInput(mean=scale.mean, std=scale.std, color_space=color_space)
+        self.backbone = Backbone(name)
 
     @property
     def n_channels(self) -> int:
         """Length of a row."""
         return self.backbone.n_channels
 
-    def forward(
-        self, images: UInt8[Tensor, "batch height width 3"]
-    ) -> Float[Tensor, "batch channels"]:
+    def forward(self, images: Images) -> Float[Tensor, "batch channels"]:
         """Rows of images, in float32 whatever precision the backbone computes in."""
-        pixels = normalised(images, mean=self.mean, std=self.std)
-        features: Tensor = self.backbone(pixels)
+        features: Tensor = self.backbone(self.pixels(images))
         return features.float().mean(dim=(2, 3))
 
 
-def build_encoder(name: str, *, seed: int) -> Encoder:
+def build_encoder(name: str, *, seed: int, color_space: ColorSpace = "rgb") -> Encoder:
     """The encoder over timm's backbone of that name, every weight drawn from ``seed``.
 
     Raises:
@@ -49,7 +43,7 @@ def build_encoder(name: str, *, seed: int) -> Encoder:
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Encoder(name)
+        return Encoder(name, color_space=color_space)
 
 
 def embed(
@@ -64,7 +58,7 @@ def embed(
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
     encoder.eval()
-    device = encoder.mean.device
+    device = encoder.pixels.mean.device
     with torch.inference_mode(), half_precision(device, precision):
         parts = [
             encoder(torch.from_numpy(images).to(device)).cpu().numpy()

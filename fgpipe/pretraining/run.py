@@ -77,7 +77,9 @@ def run_pretraining(
         section="pretrain",
         further=("lightly", "scikit-learn"),
     )
-    encoder = build_encoder(config.backbone, seed=config.seed)
+    encoder = build_encoder(
+        config.backbone, seed=config.seed, color_space=preprocess.record.color_space
+    )
     origin = load_weights(encoder.backbone, weights=config.weights)
     before = {name: value.clone() for name, value in encoder.backbone.network.state_dict().items()}
     beside = (

@@ -48,7 +48,7 @@ def preprocess(
             f"none of {len(table)} images is in the train split; mend the column `split` of "
             "labels.csv, or set manifest.protocol to stable"
         )
-    transform = Preprocessing.from_config(**config.model_dump())
+    transform = Preprocessing.from_config(**config.model_dump(exclude={"color_space"}))
     boxes = boxes_of(table)
     n_without_box = sum(box is None for box in boxes) if transform.uses_box else None
     if n_without_box == len(table):
@@ -78,6 +78,7 @@ def preprocess(
         manifest_sha256=manifest.record.sha256(),
         n_images=len(table),
         image_size_px=config.image_size_px,
+        color_space=config.color_space,
         n_without_box=n_without_box,
         channel_mean=mean,
         channel_std=std,

@@ -225,6 +225,7 @@ def _specify(
     return RecogniserSpec(
         n_classes=len(manifest.labels),
         image_size_px=preprocessed.image_size_px,
+        color_space=preprocessed.color_space,
         mean=scale.mean,
         std=scale.std,
         **chosen,

@@ -42,9 +42,7 @@ def classifier(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", FILES)
 def test_at_least_seventeen_of_twenty_imagenet_photos_are_recognised(name: str) -> None:
     scale = normalisation(name)
-    transform = Preprocessing.from_config(
-        image_size_px=input_config(name).size_px, color_space="rgb", resize="squash"
-    )
+    transform = Preprocessing.from_config(image_size_px=input_config(name).size_px, resize="squash")
     images = torch.stack([torch.from_numpy(transform(read_image(path))) for path in PHOTOS])
     labels = [int(re.findall(r"\d+", path.stem)[-1]) for path in PHOTOS]
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (scale.mean, scale.std))
@@ -76,7 +74,7 @@ def test_the_recognisers_feature_map_is_the_classifiers(name: str) -> None:
     with torch.inference_mode():
         embedding = network(images).embedding
         whole = classifier(name)
-        pixels = network.normalise(images)
+        pixels = network.pixels(images)
         expected = whole.forward_head(whole.forward_features(pixels), pre_logits=True)
 
     assert origin == FILES[name]

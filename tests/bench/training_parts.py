@@ -212,7 +212,7 @@ def loader(world: World) -> Work:
 
     def normalised() -> None:
         for images, _ in batches_of(world, epoch=1):
-            network.normalise(torch.from_numpy(images))
+            network.pixels(torch.from_numpy(images))
 
     return {
         "memory map, flips": mapped,

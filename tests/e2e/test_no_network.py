@@ -21,7 +21,7 @@ USES = {
         from fgpipe.images.augmentations import augmentation
         from fgpipe.images.transforms import Preprocessing
         image = np.zeros((40, 50, 3), np.uint8)
-        shape = Preprocessing.from_config(image_size_px=32, color_space="rgb", resize="squash")
+        shape = Preprocessing.from_config(image_size_px=32, resize="squash")
         augmentation("square")(shape(image), seed=0)
     """,
     "bentoml": """

@@ -66,6 +66,19 @@ def write_unlabelled(root: Path, n_images: int) -> Path:
     return folder
 
 
+def test_the_backbone_sees_the_colour_space_that_training_will(
+    ready: Path, never_worse: None
+) -> None:
+    pretrain(ready)
+    coloured = contents(ready)
+    change_params(ready, preprocess={"color_space": "lab"})
+    run_stage("preprocess", root=ready, ports=fake_ports(ready))
+
+    pretrain(ready)
+
+    assert contents(ready)["backbone.safetensors"] != coloured["backbone.safetensors"]
+
+
 def test_without_a_method_it_does_nothing_and_imports_nothing_for_it(ready: Path) -> None:
     (ready / "dvc.yaml").touch()
     code = (

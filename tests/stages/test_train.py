@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError, ParityError
 from fgpipe.images import table as table_module
+from fgpipe.images.recolouring import without_color
 from fgpipe.images.table import read_table
 from fgpipe.nn.losses import create_criterion
 from fgpipe.nn.recogniser import build
@@ -119,6 +120,26 @@ def test_the_graph_is_the_kept_weights(ready: Path) -> None:
         expected = network(torch.from_numpy(pixels)).logits
     logits = Predictor.load(payload, precision="f32").logits(pixels)
     assert np.allclose(logits, expected.numpy(), atol=1e-3)
+
+
+def test_the_colour_space_is_in_the_graph_and_not_in_the_images(ready: Path) -> None:
+    images = ready / "data" / "03_preprocess" / "payload" / "images.npy"
+    before = images.read_bytes()
+    change_params(ready, preprocess={"color_space": "gray"})
+    for stage in ("preprocess", "pretrain", "train"):
+        run_stage(stage, root=ready, ports=fake_ports(ready))
+    predictor = Predictor.load(ready / PAYLOAD, precision="f32")
+    colours = np.load(images)[:8]
+    colours[..., 0] //= 2
+    greys = np.stack([without_color(image) for image in colours])
+
+    turned = np.ascontiguousarray(colours[..., [1, 2, 0]])
+
+    found, in_grey, otherwise = (predictor.logits(each) for each in (colours, greys, turned))
+
+    assert images.read_bytes() == before
+    # A grey of 8 bits is off by half a level.
+    assert np.abs(found - in_grey).max() < 0.1 * np.abs(found - otherwise).max()
 
 
 def test_a_training_broken_off_leaves_the_bytes_of_an_undisturbed_one(ready: Path) -> None:

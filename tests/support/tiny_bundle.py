@@ -45,7 +45,7 @@ def tiny_bundle(
     graph = tiny_graph(WEIGHTS, np.zeros(3), cell_px=SIZE_PX)
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
     (folder / "labels.json").write_text(json.dumps({"labels": LABELS, "parents": PARENTS}))
-    transform = Preprocessing.from_config(image_size_px=SIZE_PX, color_space="rgb", resize="squash")
+    transform = Preprocessing.from_config(image_size_px=SIZE_PX, resize="squash")
     (folder / "transform.json").write_text(transform.to_json())
     Calibration(
         train_sha256=train_sha256,

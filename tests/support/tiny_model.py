@@ -256,9 +256,7 @@ def tiny_train(
     payload = out / "payload"
     payload.mkdir(parents=True)
     table = read_table(stored.payload)
-    transform = Preprocessing.from_config(
-        image_size_px=SIZE_PX, color_space="rgb", resize="letterbox"
-    )
+    transform = Preprocessing.from_config(image_size_px=SIZE_PX, resize="letterbox")
     chosen = table[table["split"] == "train"]
     pixels = np.stack([transform(read_image(raw / path)) for path in chosen["path"]])
     wanted = scale * (np.eye(len(stored.record.labels))[chosen["target"]])

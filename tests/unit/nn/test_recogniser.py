@@ -46,7 +46,7 @@ def test_normalisation_is_the_specifications() -> None:
     network = build(spec(), seed=0)
     batch = images(2)
 
-    pixels = network.normalise(batch)
+    pixels = network.pixels(batch)
 
     for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), strict=True)):
         expected = (batch[1, 5, 7, channel].item() / 255 - mean) / std
@@ -72,6 +72,7 @@ def test_normalisation_is_the_specifications() -> None:
         {"backbone": "test_vit_relpos"},
         {"backbone": "test_mambaout"},
         {"backbone": "seed_cnn"},
+        {"color_space": "lab"},
     ],
     ids=lambda options: " ".join(str(value) for value in options.values()),
 )

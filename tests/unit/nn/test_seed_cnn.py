@@ -84,7 +84,7 @@ def test_it_starts_as_keras_starts_it() -> None:
 def test_pixels_stay_in_zero_to_one() -> None:
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).repeat(1, 2, 2, 3)
 
-    pixels = textbook().normalise(images)
+    pixels = textbook().pixels(images)
 
     assert (pixels.min().item(), pixels.max().item()) == (0, 1)
 

@@ -256,16 +256,16 @@ def test_values_that_do_not_go_together_are_a_failed_trial(
         root,
         n_trials=2,
         search={
-            "train.augment": ["flips", "square"],
-            "preprocess.color_space": ["rgb", "hsv"],
+            "train.sampling": ["uniform", "balanced"],
+            "train.logit_adjustment": [0.0, 1.0],
         },
     )
-    searcher = FakeSearcher([{"train.augment": "square", "preprocess.color_space": "hsv"}])
+    searcher = FakeSearcher([{"train.sampling": "balanced", "train.logit_adjustment": 1.0}])
 
     results = searched(root, ports, searcher)
 
     assert [result.state for result in results] == ["finished", "failed"]
-    together = "its values do not go together: train.augment (square) changes brightness"
+    together = "its values do not go together: train: logit_adjustment (1) must be 0 under"
     assert results[1].note.startswith(together)
     assert len(trainings) == 1
 

@@ -133,13 +133,12 @@ def test_a_choice_that_does_not_go_with_the_rest_of_the_parameters_is_told_why(
     tmp_path: Path,
 ) -> None:
     content = yaml.safe_load(PARAMS.read_text())
-    content["preprocess"]["color_space"] = "hsv"
-    content["train"]["augment"] = "flips"
+    content["pretrain"]["method"] = "byol"
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump(content))
-    path = written(tmp_path, search={"train.augment": ["flips", "square"]})
+    path = written(tmp_path, search={"train.weights": ["packaged", "timm"]})
 
-    with pytest.raises(ConfigError, match=r"cannot have 'square' there: train\.augment \(square\)"):
+    with pytest.raises(ConfigError, match=r"cannot have 'timm' there: pretrain\.weights"):
         load_tune_file(path, params=params)
 
 

@@ -1,0 +1,32 @@
+import numpy as np
+import torch
+
+from fgpipe.images.recolouring import without_color
+from fgpipe.pretraining.encoder import build_encoder, embed
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+def test_a_row_is_the_mean_over_space_of_the_backbones_map() -> None:
+    encoder = build_encoder("test_resnet", seed=0)
+
+    rows = embed(encoder, IMAGES, rows=np.array([2, 0]), precision="fp32")
+
+    with torch.inference_mode():
+        maps = encoder.backbone(encoder.pixels(torch.from_numpy(IMAGES)))
+    expected = [[channel.numpy().sum() / channel.numel() for channel in maps[i]] for i in (2, 0)]
+    assert np.allclose(rows, expected, atol=1e-5)
+
+
+def test_in_grey_an_image_and_its_grey_look_alike() -> None:
+    encoder = build_encoder("test_resnet", seed=0, color_space="gray")
+    greys = np.stack([without_color(image) for image in IMAGES])
+    every = np.arange(3)
+
+    found, expected = (
+        embed(encoder, images, rows=every, precision="fp32") for images in (IMAGES, greys)
+    )
+
+    assert np.allclose(found, expected, atol=0.01 * np.ptp(expected))
+    in_colour = embed(build_encoder("test_resnet", seed=0), IMAGES, rows=every, precision="fp32")
+    assert not np.allclose(found, in_colour, atol=0.01 * np.ptp(expected))
