@@ -2,14 +2,15 @@
 
 ``python -m tests.bench.default_recipes --peer PYTHON`` trains both on the demo's random splits
 (those of :mod:`tests.bench.demo_protocols`), from the packaged ImageNet weights of
-EfficientNet-Lite0; PYTHON is an interpreter that has fastai, which is no dependency of the
+EfficientNet-Lite2; PYTHON is an interpreter that has fastai, which is no dependency of the
 project. Both are as they come but for the number of epochs and the size of the images:
 fastai's ``fine_tune`` with ``aug_transforms``, of whose epochs the first is the head's alone. A
 probability of functional or defective is the sum of those of its labels.
 
 Differences are of the same test images; their intervals resample images, each with all its
 splits (2,000 times). The time of fgpipe is that of all its stages from the manifest to the
-evaluation, that of fastai that of its process, which ends with the predictions.
+evaluation, that of fastai that of its process, which ends with the predictions. ``--fewer N``
+trains fgpipe a second time, for N epochs: how soon it is as good as fastai at its end.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from tests.bench.demo_protocols import ROOT, STAGES, run_stages, start_project, 
 from tests.bench.training_speed import flat
 
 PEER = Path(__file__).parent / "peers" / "fastai_finetune.py"
-NETWORK = "tf_efficientnet_lite0"
+NETWORK = "tf_efficientnet_lite2"
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -117,34 +118,46 @@ def compare(pairs: list[tuple[Answers, Answers]], *, column: str) -> str:
     )
 
 
+def project(folder: Path, *, run: int, epochs: int, size_px: int) -> Path:
+    """One with the split of that number."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["manifest"] |= variants("random")[run]
+    params["preprocess"]["image_size_px"] = size_px
+    params["train"] |= {"epochs": epochs, "patience": epochs, "seed": run}
+    return start_project(folder, params)
+
+
 def main() -> None:
     """Print a line a split, and the comparison of what there is after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", type=Path, required=True, metavar="PYTHON")
     parser.add_argument("--runs", type=int, nargs="+", default=[0, 1, 2], help="seeds of splits")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--fewer", type=int, metavar="N")
     parser.add_argument("--size-px", type=int, default=224)
     arguments = parser.parse_args()
-    pairs = []
+    size_px = arguments.size_px
+    wanted = [arguments.epochs, *([arguments.fewer] if arguments.fewer else [])]
+    pairs: dict[int, list[tuple[Answers, Answers]]] = {epochs: [] for epochs in wanted}
     for run in arguments.runs:
-        manifest = variants("random")[run]
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["manifest"] |= manifest
-        params["preprocess"]["image_size_px"] = arguments.size_px
-        params["train"] |= {"epochs": arguments.epochs, "patience": arguments.epochs, "seed": run}
-        with tempfile.TemporaryDirectory(prefix="fgpipe-bench-") as folder:
-            root = start_project(Path(folder) / "project", params)
-            own = ours(root)
+        with tempfile.TemporaryDirectory(prefix="fgpipe-bench-") as name:
+            roots = {
+                epochs: project(Path(name) / str(epochs), run=run, epochs=epochs, size_px=size_px)
+                for epochs in wanted
+            }
+            owns = {epochs: ours(root) for epochs, root in roots.items()}
             other = theirs(
-                root,
+                roots[arguments.epochs],
                 python=arguments.peer.absolute(),
                 epochs=arguments.epochs,
-                size_px=arguments.size_px,
+                size_px=size_px,
             )
-        pairs.append((own, other))
-        print(f"split {run}: fgpipe {own.seconds:.0f} s, fastai {other.seconds:.0f} s", flush=True)
-        for column in ("parent", "label"):
-            print("  " + compare(pairs, column=column), flush=True)
+        print(f"split {run}: fastai {other.seconds:.0f} s", flush=True)
+        for epochs, own in owns.items():
+            pairs[epochs].append((own, other))
+            print(f"  fgpipe, {epochs} epochs: {own.seconds:.0f} s", flush=True)
+            for column in ("parent", "label"):
+                print("    " + compare(pairs[epochs], column=column), flush=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ RECIPE = {
     "averaging": "ema",
     "augment": "square",
     "mix": "mixup",
+    "threads": 1,
 }
 
 
