@@ -1,10 +1,11 @@
 """What pretraining without labels is worth on the demo, with all of its labels and with few.
 
 ``python -m tests.bench.few_labels FOLDER`` makes two projects of the demo's cells: one as it is,
-and one in which nine tenths of the images that were to be trained on, whole modules, have lost
-their labels and lie in ``data/unlabelled``; validation, calibration and test are the same in
-both. Then ``fgpipe benchmark`` trains from the packaged weights and from what a method of
-pretraining made of them. It goes on where it was stopped.
+and one in which nine tenths of each label's images that were to be trained on have lost it and
+lie in ``data/unlabelled``; validation, calibration and test are the same in both. What is
+expected of class sizes is taken out of the projects' expectations. Then ``fgpipe benchmark``
+trains from the packaged weights and from what two methods of pretraining made of them. It goes
+on where it was stopped.
 """
 
 import argparse
@@ -24,25 +25,35 @@ EPOCHS = {"all labels": 6, "a tenth": 30}
 """Of training: five times as many where there are a tenth of the images."""
 
 
+OF_SIZES = ("images_per_class", "imbalance")
+"""Expectations that hold the demo's class sizes against what they were."""
+
+
 def make_project(root: Path, *, params: dict[str, Any], share: float) -> None:
     """The demo with a share of its training labels."""
     start_project(root, params)
     run_stages(root, ["manifest"])
     table = read_table(root / "data" / "01_manifest" / "payload")
     train = table[table["split"] == "train"]
-    groups = train["group"].drop_duplicates().sample(frac=1, random_state=0)
-    sizes = train["group"].value_counts().reindex(groups).cumsum()
-    kept = set(sizes[sizes <= share * len(train)].index)
-    lost = train[~train["group"].isin(kept)]
+    kept = train.groupby("label").sample(frac=share, random_state=0)
+    lost = train[~train["path"].isin(kept["path"])]
     raw, original = root / "data" / "raw", ROOT / "data" / "raw"
     raw.unlink()
-    raw.mkdir()
-    (raw / "images").symlink_to(original / "images")
+    (raw / "images").mkdir(parents=True)
     labels = pd.read_csv(original / "labels.csv", dtype=str, keep_default_na=False)
-    labels[~labels["path"].isin(lost["path"])].to_csv(raw / "labels.csv", index=False)
+    labels = labels[~labels["path"].isin(lost["path"])]
+    labels.to_csv(raw / "labels.csv", index=False)
+    for path in labels["path"]:
+        shutil.copy(original / path, raw / path)
     known = pd.read_csv(original / "groups.csv", dtype=str, keep_default_na=False)
     known.loc[known["sha256"].isin(lost["sha256"]), "status"] = "removed"
     known.to_csv(raw / "groups.csv", index=False)
+    expectations = root / "data" / "expectations.yaml"
+    content = yaml.safe_load(expectations.read_text())
+    content["expectations"] = [
+        each for each in content["expectations"] if each["name"] not in OF_SIZES
+    ]
+    expectations.write_text(yaml.safe_dump(content, sort_keys=False))
     (root / "data" / "unlabelled").mkdir()
     for path in lost["path"]:
         shutil.copy(original / path, root / "data" / "unlabelled")
