@@ -5,7 +5,7 @@ unknown key, a wrong type and an impossible value are refused with the key's pat
 """
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -126,6 +126,10 @@ class PreprocessConfig(Section):
     """Under ``clahe``: how far it may go; 1 is hardly seen, 4 is a lot."""
     clahe_grid: Annotated[int, Field(ge=1), Number]
     """Under ``clahe``: tiles along each side."""
+
+    def of_the_array(self) -> dict[str, Any]:
+        """What the array is made by: all but the colour space, which is the network's."""
+        return self.model_dump(exclude={"color_space"})
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:

@@ -48,7 +48,7 @@ def look_at_augmented(
         DataError: If ``data/raw`` is not as imported, or an image does not decode.
     """
     images = read_labels(raw)
-    transform = Preprocessing.from_config(**preprocess.model_dump(exclude={"color_space"}))
+    transform = Preprocessing.from_config(**preprocess.of_the_array())
     augment = augmentation(
         train.augment, erasing=train.erasing, sizes_px=[preprocess.image_size_px]
     )

@@ -48,7 +48,7 @@ def preprocess(
             f"none of {len(table)} images is in the train split; mend the column `split` of "
             "labels.csv, or set manifest.protocol to stable"
         )
-    transform = Preprocessing.from_config(**config.model_dump(exclude={"color_space"}))
+    transform = Preprocessing.from_config(**config.of_the_array())
     boxes = boxes_of(table)
     n_without_box = sum(box is None for box in boxes) if transform.uses_box else None
     if n_without_box == len(table):

@@ -46,9 +46,9 @@ def start_project(folder: Path, params: dict[str, object]) -> Path:
     return folder
 
 
-def command(stage: str) -> list[str]:
-    """What runs a stage."""
-    return [sys.executable, "-m", "fgpipe", stage]
+def command(*arguments: str) -> list[str]:
+    """What runs a stage, or any other command."""
+    return [sys.executable, "-m", "fgpipe", *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -56,10 +56,15 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "FGPIPE_HOME"}
 
 
+def fgpipe(root: Path, *arguments: str) -> None:
+    """Run a command in a project."""
+    subprocess.run(command(*arguments), cwd=root, env=environment(), check=True)
+
+
 def run_stages(root: Path, stages: Sequence[str]) -> None:
     """Run stages of the project one after the other."""
     for stage in stages:
-        subprocess.run(command(stage), cwd=root, env=environment(), check=True)
+        fgpipe(root, stage)
 
 
 def evaluate(manifest: dict[str, object], *, folder: Path, train: dict[str, object]) -> Evaluation:

@@ -10,8 +10,6 @@ on where it was stopped.
 
 import argparse
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,10 @@ import pandas as pd
 import yaml
 
 from fgpipe.images.table import read_table
-from tests.bench.demo_protocols import ROOT, environment, run_stages, start_project
+from tests.bench.demo_protocols import ROOT, fgpipe, run_stages, start_project
 
 EPOCHS = {"all labels": 6, "a tenth": 30}
 """Of training: five times as many where there are a tenth of the images."""
-
 
 OF_SIZES = ("images_per_class", "imbalance")
 """Expectations that hold the demo's class sizes against what they were."""
@@ -95,8 +92,7 @@ def main() -> None:
             },
         }
         (root / "benchmark.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-        command = [sys.executable, "-m", "fgpipe", "benchmark"]
-        subprocess.run(command, cwd=root, env=environment(), check=True)
+        fgpipe(root, "benchmark")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ they come to equal time. It goes on where it was stopped.
 import argparse
 import gzip
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from fgpipe.images.sources.cifar import TEN
-from tests.bench.demo_protocols import ROOT, environment, start_project
+from tests.bench.demo_protocols import ROOT, fgpipe, start_project
 
 SEED = {
     "preprocess.image_size_px": 32,
@@ -63,13 +61,6 @@ def write_cifar(folder: Path, images: Path) -> None:
         (folder / name).write_bytes(records.tobytes())
     names = "".join(f"kind {number}\n" for number in range(10))
     (folder / "batches.meta.txt").write_text(names)
-
-
-def fgpipe(root: Path, *arguments: str) -> None:
-    """Run a command in a project."""
-    subprocess.run(
-        [sys.executable, "-m", "fgpipe", *arguments], cwd=root, env=environment(), check=True
-    )
 
 
 def benchmark(root: Path, *, variants: dict[str, dict[str, object]], protocol: object) -> None:

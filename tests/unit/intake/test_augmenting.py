@@ -31,7 +31,7 @@ def test_a_few_images_of_each_class_are_as_served_and_as_training_sees_them(worl
     shown = look(world, augment="flips", erasing=0.0)
 
     assert [row.label for row in shown.rows] == sorted(LABELS * 3)
-    transform = Preprocessing.from_config(**PREPROCESS.model_dump(exclude={"color_space"}))
+    transform = Preprocessing.from_config(**PREPROCESS.of_the_array())
     for row in shown.rows:
         square = transform(read_image(world / row.path))
         mirrored = [square, square[::-1], square[:, ::-1], square[::-1, ::-1]]
@@ -51,7 +51,7 @@ def test_boxes_are_cut_out_where_they_are_set_to_be(project: Path) -> None:
 
     shown = look(raw, preprocess, augment="none")
 
-    transform = Preprocessing.from_config(**preprocess.model_dump(exclude={"color_space"}))
+    transform = Preprocessing.from_config(**preprocess.of_the_array())
     for row in shown.rows:
         square = transform(read_image(raw / row.path), box)
         assert np.array_equal(row.preprocessed, square)
