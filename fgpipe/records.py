@@ -606,6 +606,20 @@ class ColorReliance(Part):
     """In the order of the labels."""
 
 
+class Retrieval(Part):
+    """How well test images find others of their class by their embeddings.
+
+    What may be found is every image of another group; nearest is the largest cosine.
+    """
+
+    n_images: int
+    """Images that asked: those with another of their class outside their group."""
+    recall_at_1: Score
+    """Share of them whose nearest image is of the class."""
+    map_at_r: Score
+    """Mean average precision at R, the number of others of the class."""
+
+
 class Evaluation(Record):
     """Candidate and champion on the same test images.
 
@@ -632,6 +646,8 @@ class Evaluation(Record):
     """Against the champion; none if there is no champion or nothing to compare on."""
     color: ColorReliance | None = None
     """How much the candidate goes by colour; none where no test image has any."""
+    retrieval: Retrieval | None = None
+    """How good its embeddings are to search by; none where no class is in two groups."""
     comparison_note: str | None
     """Why there is no comparison though there is a champion."""
     confusion: tuple[tuple[int, ...], ...]

@@ -54,6 +54,8 @@ GATE_SUMMARY = "fgpipe.gate_summary"
 
 HEADLINE = ("top1", "macro_recall", "coarse_accuracy", "calibration_error", "log_loss")
 """Figures of a model that are shown with their intervals."""
+RETRIEVAL = ("recall_at_1", "map_at_r")
+"""Figures of its embeddings."""
 DIFFERENCES = ("top1", "macro_recall", "coarse_accuracy")
 """Figures of the comparison with the champion."""
 
@@ -307,6 +309,8 @@ def _log_metrics(
 def _figures(evaluation: Evaluation) -> dict[str, float]:
     figures = {"temperature": evaluation.temperature}
     figures |= _with_intervals(evaluation.candidate, HEADLINE, prefix="test")
+    if evaluation.retrieval is not None:
+        figures |= _with_intervals(evaluation.retrieval, RETRIEVAL, prefix="test")
     if evaluation.comparison is not None:
         figures |= _with_intervals(evaluation.comparison, DIFFERENCES, prefix="vs_champion")
     return figures

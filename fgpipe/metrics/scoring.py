@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 
 from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.confusion import confusion_matrix, per_class
@@ -103,6 +103,18 @@ class Scorer:
             seed=self.seed,
         )
 
+    def mean(
+        self, values: Float64[np.ndarray, " images"], groups: Int64[np.ndarray, " images"]
+    ) -> Score:
+        """The mean of values from 0 to 1, one an image, at least one; groups as integers."""
+        return proportion(
+            values,
+            groups,
+            n_bootstrap=self.n_bootstrap,
+            confidence_level=self.confidence_level,
+            seed=self.seed,
+        )
+
     def _slices(
         self, probabilities: Probabilities, images: LabelledImages
     ) -> tuple[SliceScores, ...]:
@@ -123,21 +135,10 @@ class Scorer:
                         attribute=attribute,
                         value=name,
                         n_images=int(inside.sum()),
-                        top1=self._share(right[inside], groups),
+                        top1=self.mean(right[inside].astype(np.float64), groups),
                         coarse_accuracy=None
                         if coarse_right is None
-                        else self._share(coarse_right[inside], groups),
+                        else self.mean(coarse_right[inside].astype(np.float64), groups),
                     )
                 )
         return tuple(slices)
-
-    def _share(
-        self, right: Bool[np.ndarray, " images"], groups: Int64[np.ndarray, " images"]
-    ) -> Score:
-        return proportion(
-            right.astype(np.float64),
-            groups,
-            n_bootstrap=self.n_bootstrap,
-            confidence_level=self.confidence_level,
-            seed=self.seed,
-        )

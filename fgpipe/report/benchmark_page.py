@@ -75,7 +75,7 @@ class MethodTable:
     repeats: tuple[str, ...]
     """Their names."""
     rows: tuple[MethodRow, ...]
-    """Best mean first."""
+    """Best on validation first."""
 
     @property
     def title(self) -> str:

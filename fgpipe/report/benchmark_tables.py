@@ -36,6 +36,7 @@ HEADINGS = (
     "mean [interval], %",
     "difference [interval], points",
     "",
+    "validation, %",
     "train, s",
     "memory, MiB",
     "train, images/s",
@@ -84,6 +85,7 @@ def _lines(table: MethodTable, *, report: BenchmarkReport) -> Iterator[str]:
             "" if row.figure is None else _figure(row.figure),
             "" if row.difference is None else _figure(row.difference, sign="+"),
             said,
+            "" if row.validation is None else f"{100 * row.validation:.1f}",
             *(
                 [
                     _number(costs.train_s, ".0f"),

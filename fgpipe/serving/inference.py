@@ -1,6 +1,6 @@
 """Many image files through a predictor: the serving path, a batch at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
 from fgpipe.images.labels_file import Box
-from fgpipe.serving.predictor import Image, Predictor
+from fgpipe.serving.predictor import Image, Outputs, Predictor
 
 BATCH_SIZE = 32
 """Images at a time; no figure depends on it (see :mod:`fgpipe.serving.predictor`)."""
@@ -25,7 +25,24 @@ def logits_of_files(
     boxes: Sequence[Box | None] | None = None,
     change: Callable[[Image], Image] | None = None,
 ) -> Float32[np.ndarray, "images classes"]:
-    """The predictor's logits for each file, with a progress bar.
+    """The predictor's logits for each file; arguments and errors as :func:`outputs_of_files`."""
+    outputs = outputs_of_files(
+        predictor, names, folder=folder, description=description, boxes=boxes, change=change
+    )
+    empty = np.zeros((0, len(predictor.labels.names)), dtype=np.float32)
+    return np.concatenate([empty, *(part.logits for part in outputs)])
+
+
+def outputs_of_files(
+    predictor: Predictor,
+    names: Sequence[str],
+    *,
+    folder: Path,
+    description: str,
+    boxes: Sequence[Box | None] | None = None,
+    change: Callable[[Image], Image] | None = None,
+) -> Iterator[Outputs]:
+    """Logits and embeddings of the files, a batch at a time, with a progress bar.
 
     Args:
         predictor: What to ask.
@@ -44,7 +61,6 @@ def logits_of_files(
         content = (folder / name).read_bytes()
         return predictor.prepare(content, name=name, box=box, change=change)
 
-    parts = [np.zeros((0, len(predictor.labels.names)), dtype=np.float32)]
     with (
         ThreadPoolExecutor(cpu_count() or 1) as pool,
         tqdm(total=len(names), desc=description, unit="image", disable=None) as progress,
@@ -52,6 +68,5 @@ def logits_of_files(
         for start in range(0, len(names), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
             prepared = list(pool.map(prepare, names[part], boxes[part]))
-            parts.append(predictor.logits(np.stack(prepared)))
+            yield predictor.outputs(np.stack(prepared))
             progress.update(len(prepared))
-    return np.concatenate(parts)

@@ -23,6 +23,7 @@ from fgpipe.metrics.accuracy import parent_probabilities
 from fgpipe.metrics.bootstrap import MIN_GROUPS
 from fgpipe.metrics.calibration import fit_temperature, reliability_curve
 from fgpipe.metrics.confusion import confusion_matrix
+from fgpipe.metrics.retrieval import find_class
 from fgpipe.metrics.scoring import LabelledImages, Scorer
 from fgpipe.ports import Ports
 from fgpipe.records import (
@@ -30,6 +31,7 @@ from fgpipe.records import (
     Comparison,
     Evaluation,
     Manifest,
+    Retrieval,
     Stored,
     TrainedModel,
 )
@@ -43,7 +45,7 @@ from fgpipe.serving.bundle import (
     open_bundle,
 )
 from fgpipe.serving.color_reliance import color_reliance
-from fgpipe.serving.inference import logits_of_files
+from fgpipe.serving.inference import logits_of_files, outputs_of_files
 from fgpipe.serving.labels import Labels
 from fgpipe.serving.predictor import RUNTIME, Predictor, resolve_precision
 from fgpipe.serving.seen import SEEN_FILE, Seen, seen_groups
@@ -51,11 +53,16 @@ from fgpipe.serving.seen import SEEN_FILE, Seen, seen_groups
 MAX_PROBE_IMAGES = 8
 """Images that a bundle carries to prove itself."""
 
+MAX_SEARCHED = 5000
+"""Most test images that search each other, a sample of all: their number counts squared."""
+
 DIGITS = 6
 """Digits after the point of what is written for people and plots."""
 
 Probabilities = Float64[np.ndarray, "images classes"]
 Logits = Float32[np.ndarray, "images classes"]
+Embeddings = Float32[np.ndarray, "searched features"]
+Rows = Int64[np.ndarray, " searched"]
 
 
 def evaluate(
@@ -80,7 +87,8 @@ def evaluate(
     precision = resolve_precision(config.precision)
     untempered = Predictor.load(train.payload, precision=precision, views=config.views)
     predictor = untempered.with_temperature(_temperature(untempered, calibration, raw=raw))
-    probabilities = _probabilities(predictor, test, raw=raw, description="test")
+    searched = _searched(len(test), seed=config.seed)
+    probabilities, embeddings = _answers(predictor, test, raw=raw, searched=searched)
 
     scorer = Scorer(
         labels=predictor.labels.names,
@@ -126,6 +134,7 @@ def evaluate(
         comparison=comparison,
         comparison_note=note,
         color=color,
+        retrieval=_retrieval(embeddings, test.iloc[searched], scorer=scorer),
         confusion=tuple(tuple(int(cell) for cell in row) for row in confusion),
     )
 
@@ -188,6 +197,45 @@ def _labelled(rows: pd.DataFrame) -> LabelledImages:
 def _temperature(predictor: Predictor, calibration: pd.DataFrame, *, raw: Path) -> float:
     logits = _logits(predictor, calibration, raw=raw, description="calibration")
     return round(fit_temperature(logits, _targets(calibration)), DIGITS)
+
+
+def _searched(n_images: int, *, seed: int) -> Rows:
+    """Which test images search each other, in order."""
+    drawn = np.random.default_rng(seed).permutation(n_images)[:MAX_SEARCHED]
+    return np.sort(drawn)
+
+
+def _answers(
+    predictor: Predictor, test: pd.DataFrame, *, raw: Path, searched: Rows
+) -> tuple[Probabilities, Embeddings]:
+    """Probabilities of all test images, embeddings of those that are searched."""
+    logits, embeddings, start = [], [], 0
+    for part in outputs_of_files(
+        predictor,
+        test["path"].tolist(),
+        folder=raw,
+        description="evaluate: test",
+        boxes=boxes_of(test),
+    ):
+        stop = start + len(part.logits)
+        logits.append(part.logits)
+        first, last = np.searchsorted(searched, [start, stop])
+        embeddings.append(part.embedding[searched[first:last] - start])
+        start = stop
+    return predictor.probabilities(np.concatenate(logits)), np.concatenate(embeddings)
+
+
+def _retrieval(embeddings: Embeddings, rows: pd.DataFrame, *, scorer: Scorer) -> Retrieval | None:
+    images = _labelled(rows)
+    found = find_class(embeddings, targets=images.targets, groups=images.groups)
+    if not len(found.asked):
+        return None
+    groups = images.groups[found.asked]
+    return Retrieval(
+        n_images=len(found.asked),
+        recall_at_1=scorer.mean(found.first, groups),
+        map_at_r=scorer.mean(found.map_at_r, groups),
+    )
 
 
 def _probabilities(

@@ -13,7 +13,7 @@ import pytest
 
 from fgpipe.adapters import mlflow_store as store
 from fgpipe.adapters.mlflow_tracker import MlflowTracker
-from fgpipe.records import Comparison
+from fgpipe.records import Comparison, Retrieval
 from tests.support.tiny_project import (
     commit,
     decision,
@@ -205,7 +205,8 @@ def test_an_evaluation_adds_figures_with_intervals_to_the_run_and_twice_is_once(
         macro_recall=difference,
         coarse_accuracy=None,
     )
-    tested = tested.model_copy(update={"comparison": comparison})
+    found_again = Retrieval(n_images=9, recall_at_1=difference, map_at_r=difference)
+    tested = tested.model_copy(update={"comparison": comparison, "retrieval": found_again})
 
     tracker.log_evaluation(tested, payload)
     tracker.log_evaluation(tested, payload)
@@ -216,6 +217,7 @@ def test_an_evaluation_adds_figures_with_intervals_to_the_run_and_twice_is_once(
     assert figures["test_top1_low"] == pytest.approx(0.65)
     assert figures["test_top1_high"] == pytest.approx(0.75)
     assert figures["vs_champion_macro_recall_low"] == pytest.approx(0.65)
+    assert figures["test_map_at_r_high"] == pytest.approx(0.75)
     assert not [name for name in figures if "coarse" in name]
     client = store.connect(root)
     assert len(client.get_metric_history(found.info.run_id, "test_top1")) == 1

@@ -19,6 +19,7 @@ from fgpipe.records import Manifest, Stored, file_sha256
 from fgpipe.serving.bundle import Calibration, Probe
 from fgpipe.serving.inference import logits_of_files
 from fgpipe.serving.predictor import Predictor
+from fgpipe.stages import evaluate as evaluate_stage
 from tests.support.ports import fake_ports
 from tests.support.synthetic import LABELS, parent_of
 from tests.support.tiny_model import (
@@ -451,3 +452,75 @@ def test_how_much_each_class_goes_by_colour_is_told_beside_its_recall(done: Done
     n_right_in_grey = sum(each.recall_grey * each.n_images for each in color.per_class)
     n_images = done.evaluation.candidate.n_images
     assert color.grey.value == pytest.approx((n_right_in_grey - n_right) / n_images)
+
+
+@pytest.fixture(scope="module")
+def searchable(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The worse model, whose embeddings are its logits: some of a class lie together."""
+    train = copied(tiny.worse, tmp_path_factory.mktemp("searchable") / "train")
+    model = onnx.load(train.payload / "model.onnx")
+    logits = next(node for node in model.graph.node if list(node.output) == ["logits"])
+    logits.input[0] = "flat"
+    next(node for node in model.graph.node if node.op_type == "Flatten").output[0] = "flat"
+    model.graph.node.append(onnx.helper.make_node("Identity", ["logits"], ["embedding"]))
+    model.graph.output[1].CopyFrom(
+        onnx.helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["batch", 4])
+    )
+    (train.payload / "model.onnx").write_bytes(model.SerializeToString())
+    return replace(tiny, train=train)
+
+
+def search_by_loop(tiny: Tiny, rows: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Image by image: whether the nearest is of the class, and average precision at R."""
+    predictor = Predictor.load(tiny.train.payload, precision="f32")
+    embeddings = []
+    for path in rows["path"]:
+        prepared = predictor.prepare((tiny.raw / path).read_bytes())
+        row = predictor.outputs(prepared[None]).embedding[0].astype(np.float64)
+        embeddings.append(row / np.sqrt((row * row).sum()))
+    first, precisions = [], []
+    for own, label, group in zip(embeddings, rows["label"], rows["group"], strict=True):
+        others = [
+            (float(own @ other), other_label == label)
+            for other, other_label, other_group in zip(
+                embeddings, rows["label"], rows["group"], strict=True
+            )
+            if other_group != group
+        ]
+        right = [of_class for _, of_class in sorted(others, key=lambda other: -other[0])]
+        n_right = sum(right)
+        first.append(float(right[0]))
+        hits = [sum(right[: rank + 1]) / (rank + 1) for rank in range(n_right) if right[rank]]
+        precisions.append(sum(hits) / n_right)
+    return first, precisions
+
+
+def test_search_by_image_is_told_as_a_loop_over_the_embeddings_finds_it(
+    searchable: Tiny, tmp_path: Path
+) -> None:
+    first, precisions = search_by_loop(searchable, rows_of(searchable, "test"))
+
+    retrieval = run_evaluate(searchable, tmp_path / "out").retrieval
+
+    assert retrieval is not None
+    assert retrieval.n_images == len(first)
+    assert retrieval.recall_at_1.value == pytest.approx(np.mean(first))
+    assert retrieval.map_at_r.value == pytest.approx(np.mean(precisions))
+    assert retrieval.map_at_r.low < retrieval.map_at_r.value < retrieval.map_at_r.high
+    assert 0.3 < retrieval.map_at_r.value < 1, "where all or nothing is found little is tested"
+
+
+def test_many_test_images_search_a_sample_of_themselves(
+    searchable: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_stage, "MAX_SEARCHED", 16)
+    rows = rows_of(searchable, "test")
+    chosen = np.sort(np.random.default_rng(EVALUATE.seed).permutation(len(rows))[:16])
+
+    evaluation = run_evaluate(searchable, tmp_path / "out")
+
+    first, _ = search_by_loop(searchable, rows.iloc[chosen])
+    assert len(rows) > 16
+    assert evaluation.retrieval is not None
+    assert evaluation.retrieval.n_images == 16
+    assert evaluation.retrieval.recall_at_1.value == pytest.approx(np.mean(first))

@@ -228,3 +228,17 @@ def test_the_page_tells_what_becomes_of_each_label_without_its_colour(
         shares = (each.recall, each.recall_grey, each.recall_turned)
         cells = " ".join(f"{100 * share:.1f} %" for share in shares)
         assert f"{each.label} {each.n_images} {cells}" in page.words.replace("\xa0", " ")
+
+
+def test_the_page_tells_how_well_embeddings_find_more_of_a_label(
+    tiny: Tiny, result: tuple[Evaluation, Page]
+) -> None:
+    evaluation, page = result
+
+    assert evaluation.retrieval is not None
+    shares = [evaluation.retrieval.recall_at_1.value, evaluation.retrieval.map_at_r.value]
+    section = page.words.replace("\xa0", " ").partition("Search by image")[2][:700]
+    assert all(f"{100 * share:.1f} %" in section for share in shares)
+    unasked = evaluation.model_copy(update={"retrieval": None})
+    without = rendered(tiny, unasked, trained=tiny.train.record)
+    assert "Search by image" not in without.words
