@@ -96,7 +96,7 @@ class Fitted:
     curves: tuple[EpochFigures, ...]
     """One entry an epoch done."""
     n_parts: int
-    """In how many parts batches were taken, for want of memory."""
+    """In how many parts batches were taken."""
 
 
 def fit(
@@ -194,6 +194,7 @@ def start(network: Recogniser, course: Course, *, folder: Path | None, team: Tea
             team=team,
             clip_norm=recipe.clip_norm,
             keep_in=folder,
+            n_parts=recipe.batch_parts,
         ),
         average=MovingAverage(network, decay=recipe.ema_decay)
         if recipe.averaging == "ema"
