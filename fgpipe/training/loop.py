@@ -227,7 +227,7 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
     stepper, recipe, examples = state.stepper, course.recipe, course.examples
     team = stepper.team
     epoch = len(state.progress.curves) + 1
-    torch.manual_seed(seed_for(recipe.seed, epoch))
+    torch.manual_seed(seed_for(recipe.seed, epoch, team.rank))
     n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size, n_parts=team.size)
     batches = course.batches(epoch, size_px=recipe.size_px(epoch), device=stepper.device, team=team)
     stepper.network.train()
