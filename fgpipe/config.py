@@ -249,6 +249,9 @@ class TrainConfig(Section):
     """Under ``low_size_px``: last epochs at the full size."""
     batch_size: Annotated[int, Field(ge=2)]
     """Images a step."""
+    batch_parts: Count
+    """Parts that each process computes its share of a batch in: more take less memory, and batch
+    norm sees one at a time."""
     optimiser: Literal["adamw", "nadam", "radam", "sgd"]
     """One of torch's; weights are decayed apart from the gradient but for ``sgd``."""
     learning_rate: Positive
@@ -319,6 +322,25 @@ class TrainConfig(Section):
             )
             raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _does_for_every_part(self) -> Self:
+        if message := self.fault_of_batch(1 if self.processes == "auto" else self.processes):
+            raise ValueError(message)
+        return self
+
+    def fault_of_batch(self, n_processes: int) -> str:
+        """What is wrong with ``batch_size`` for so many processes; empty if nothing is.
+
+        Of a part of one image there are no batch statistics.
+        """
+        least = 2 * self.batch_parts * n_processes
+        if self.batch_size >= least:
+            return ""
+        return (
+            f"batch_size ({self.batch_size}) must be at least {least}: two images for each of "
+            f"batch_parts ({self.batch_parts}) in each of processes ({n_processes})"
+        )
 
     @model_validator(mode="after")
     def _fits_seed_cnn(self) -> Self:

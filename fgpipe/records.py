@@ -480,7 +480,7 @@ class TrainedModel(Record):
     averaged_epochs: tuple[int, ...] = ()
     """Epochs whose weights' mean was kept instead, the best first; empty but for a soup."""
     n_batch_parts: int = 1
-    """Parts that each batch was taken in, for want of memory."""
+    """Parts that each process took its share of a batch in."""
     curves: tuple[EpochFigures, ...]
     """One entry an epoch."""
     weights_sha256: str

@@ -15,7 +15,7 @@ import pandas as pd
 from safetensors.torch import save
 
 from fgpipe.config import TrainConfig
-from fgpipe.errors import ParityError
+from fgpipe.errors import ConfigError, ParityError
 from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import plain_batches
 from fgpipe.images.table import read_table, read_table_by_parts
@@ -102,7 +102,14 @@ def train(
             run.log_epoch(figures, speed=speed.measures())
 
         with leading(
-            course.resolved.processes, _follow, manifest, preprocess, pretrain, config, checkpoint
+            course.resolved.processes,
+            _follow,
+            manifest,
+            preprocess,
+            pretrain,
+            config,
+            checkpoint,
+            device=course.resolved.device,
         ) as team:
             fitted = fit(network, course, checkpoint=checkpoint, on_epoch=on_epoch, team=team)
         network.load_state_dict(fitted.weights)
@@ -160,8 +167,8 @@ def prepare(
     """Network and course of a training, before its first step.
 
     Raises:
-        ConfigError: If backbone, weights, augmentation or device are not to be had, or the
-            backbone takes no images of the size.
+        ConfigError: If backbone, weights, augmentation or device are not to be had, the
+            backbone takes no images of the size, or the processes are too many for the images.
     """
     resolved = resolve(
         device=config.device,
@@ -169,6 +176,8 @@ def prepare(
         threads=config.threads,
         processes=config.processes,
     )
+    if fault := config.fault_of_batch(resolved.processes):
+        raise ConfigError(f"train.{fault}")
     if config.compile:
         check_compiler(resolved.device)
     spec = _specify(manifest, preprocess.record, config=config)
@@ -181,6 +190,7 @@ def prepare(
     if config.checkpoint_activations:
         network.backbone.checkpoint_activations()
     examples = _examples(table, manifest=manifest, payload=preprocess.payload)
+    _check_shares(examples, n_processes=resolved.processes)
     sizes_px = {spec.image_size_px, config.low_size_px} - {0}
     course = Course(
         examples=examples,
@@ -252,6 +262,19 @@ def _examples(table: pd.DataFrame, *, manifest: Manifest, payload: Path) -> Exam
         train=np.flatnonzero(table["split"] == "train"),
         validation=np.flatnonzero(table["split"] == "validation"),
     )
+
+
+def _check_shares(examples: Examples, *, n_processes: int) -> None:
+    """Refuse processes that would have nothing to do, or nothing to take batch statistics of."""
+    for split, rows, least in (
+        ("training", examples.train, 2 * n_processes),
+        ("validation", examples.validation, n_processes),
+    ):
+        if len(rows) < least:
+            raise ConfigError(
+                f"images of the {split} split ({len(rows)}) must be at least {least} for "
+                f"train.processes ({n_processes})"
+            )
 
 
 def _criterion(examples: Examples, *, config: TrainConfig) -> Criterion:

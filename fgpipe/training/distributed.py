@@ -1,17 +1,28 @@
 """Several processes that train one network, each with its share of every batch.
 
 The processes are torch's own (DistributedDataParallel over gloo on CPUs, NCCL on GPUs). What
-one process would compute of a whole batch they compute of its parts, and the gradients are
-summed: at equal batch size the losses are the same but for rounding, and for batch norm,
-whose statistics are of a part.
+one process would compute of a whole batch they compute of its shares, and the gradients are
+summed. At equal batch size the losses are those of one process but for rounding, where each
+image is computed for itself and nothing is drawn. They are others:
+
+===============  ========================================================================
+batch norm       normalises a share by itself, and keeps the statistics of the leader's
+``mix``          an image's partner is of its own share
+``dropout``      each process draws for itself
+head ``cal``     so does it; and its centres are moved by the leader's share alone
+short batches    an epoch's last batch is left out if it has not two images a process
+===============  ========================================================================
 """
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.context import SpawnProcess
+from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fgpipe.errors import FgpipeError, PipelineError
 from fgpipe.images.batches import Rows
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
@@ -104,16 +116,38 @@ class Objective(nn.Module):
         return self.network.loss(images, targets, criterion=self._criterion)
 
 
-def shared(objective: nn.Module, team: Team) -> nn.Module:
+def shared(objective: Objective, team: Team) -> nn.Module:
     """The objective with gradients averaged over the processes; as it is for one."""
     if team.size == 1:
         return objective
+    _freeze_idle(objective.network)
     parallel: nn.Module = DistributedDataParallel(objective, gradient_as_bucket_view=True)
     return parallel
 
 
+def _freeze_idle(network: Recogniser) -> None:
+    """Freeze what of the backbone plays no part in its map, as the class blocks of CaiT.
+
+    Gradients are waited for of all that is not frozen, and of these none would come.
+    """
+    backbone = network.backbone
+    learning = [each for each in backbone.parameters() if each.requires_grad]
+    if not learning:
+        return
+    was_training = network.training
+    network.eval()  # statistics stay as they are
+    size_px = backbone.image_size_px
+    image = torch.zeros(1, size_px, size_px, 3, dtype=torch.uint8, device=learning[0].device)
+    found = torch.autograd.grad(network.features(image).sum(), learning, allow_unused=True)
+    for parameter, gradient in zip(learning, found, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    network.train(was_training)
+
+
 @contextmanager
-def leading(n_processes: int, follow: Callable[..., None], *arguments: object) -> Iterator[Team]:
+def leading(
+    n_processes: int, follow: Callable[..., None], *arguments: object, device: str
+) -> Iterator[Team]:
     """Start the other processes and lead them.
 
     Args:
@@ -121,56 +155,94 @@ def leading(n_processes: int, follow: Callable[..., None], *arguments: object) -
         follow: Called in each of the others with its team and ``arguments``, all of which
             are pickled: a function of a module.
         arguments: Of ``follow``.
+        device: ``cpu`` or ``cuda``: where they compute.
+
+    Raises:
+        FgpipeError: As ``follow`` does in another process.
+        PipelineError: If another process was killed.
     """
     if n_processes == 1:
         yield ALONE
         return
     context = multiprocessing.get_context("spawn")
+    told: SimpleQueue[FgpipeError] = context.SimpleQueue()
     port = _free_port()
     others = [
         context.Process(
-            target=_following, args=(rank, n_processes, port, follow, arguments), daemon=True
+            target=_following,
+            args=(rank, n_processes, port, device, told, follow, arguments),
+            daemon=True,
         )
         for rank in range(1, n_processes)
     ]
     for process in others:
         process.start()
     try:
-        with _joined(0, n_processes, port) as team:
-            yield team
-    except BaseException:
-        for process in others:  # they would wait for the leader's gradients
+        yield _join(0, n_processes, port, device=device)
+    except BaseException as error:
+        # While they are still connected: without the leader each would tell of that.
+        for process in others:
             process.terminate()
+        for process in others:
+            process.join()
+        if isinstance(error, RuntimeError) and (cause := _cause(told, others)):
+            raise cause from error
         raise
     finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
         for process in others:
             process.join()
 
 
+def _cause(told: SimpleQueue[FgpipeError], others: list[SpawnProcess]) -> FgpipeError | None:
+    """Why one of the other processes is gone, if it is known: the leader only lost it."""
+    if not told.empty():
+        return told.get()
+    for rank, process in enumerate(others, start=1):
+        if process.exitcode == -signal.SIGKILL:
+            return PipelineError(
+                f"process {rank + 1} of {len(others) + 1} (train.processes) was killed, by the "
+                "system if memory ran out; a higher train.batch_parts takes less"
+            )
+    return None
+
+
 def _following(
-    rank: int, size: int, port: int, follow: Callable[..., None], arguments: tuple[object, ...]
+    rank: int,
+    size: int,
+    port: int,
+    device: str,
+    told: SimpleQueue[FgpipeError],
+    follow: Callable[..., None],
+    arguments: tuple[object, ...],
 ) -> None:
-    with _joined(rank, size, port) as team:
+    """What another process does; an expected error is the leader's to report."""
+    team = _join(rank, size, port, device=device)
+    try:
         follow(team, *arguments)
+    except FgpipeError as error:
+        told.put(error)
+    except RuntimeError:
+        if told.empty():  # else the connection to the one that told is lost
+            raise
+    finally:
+        dist.destroy_process_group()
 
 
-@contextmanager
-def _joined(rank: int, size: int, port: int) -> Iterator[Team]:
+def _join(rank: int, size: int, port: int, *, device: str) -> Team:
     # Without it, gloo looks up the host's name, which need not resolve.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if torch.cuda.is_available():
+    if device == "cuda":
         torch.cuda.set_device(rank % torch.cuda.device_count())
     dist.init_process_group(
-        "nccl" if torch.cuda.is_available() else "gloo",
+        "nccl" if device == "cuda" else "gloo",
         init_method=f"tcp://{LOOPBACK}:{port}",
         rank=rank,
         world_size=size,
         timeout=WAIT,
     )
-    try:
-        yield Team(rank=rank, size=size)
-    finally:
-        dist.destroy_process_group()
+    return Team(rank=rank, size=size)
 
 
 def _device() -> torch.device:

@@ -96,7 +96,7 @@ class Fitted:
     curves: tuple[EpochFigures, ...]
     """One entry an epoch done."""
     n_parts: int
-    """In how many parts batches were taken, for want of memory."""
+    """In how many parts batches were taken."""
 
 
 def fit(
@@ -194,6 +194,7 @@ def start(network: Recogniser, course: Course, *, folder: Path | None, team: Tea
             team=team,
             clip_norm=recipe.clip_norm,
             keep_in=folder,
+            n_parts=recipe.batch_parts,
         ),
         average=MovingAverage(network, decay=recipe.ema_decay)
         if recipe.averaging == "ema"
@@ -226,7 +227,7 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
     stepper, recipe, examples = state.stepper, course.recipe, course.examples
     team = stepper.team
     epoch = len(state.progress.curves) + 1
-    torch.manual_seed(seed_for(recipe.seed, epoch))
+    torch.manual_seed(seed_for(recipe.seed, epoch, team.rank))
     n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size, n_parts=team.size)
     batches = course.batches(epoch, size_px=recipe.size_px(epoch), device=stepper.device, team=team)
     stepper.network.train()

@@ -45,6 +45,7 @@ class Recipe:
     low_size_px: int
     finish_epochs: int
     batch_size: int
+    batch_parts: int
     optimiser: OptimiserName
     learning_rate: float
     backbone_rate: float

@@ -36,8 +36,8 @@ class Stepper:
     keep_in: Path | None
     """Folder for a batch whose loss is not finite; None keeps none."""
     n_parts: int = 1
-    """Parts that a batch is taken in, their gradients summed: twice as many each time that
-    memory runs out."""
+    """Parts that a process's share of a batch is taken in, their gradients summed: twice as
+    many each time that memory runs out, if there is one process."""
     objective: nn.Module = field(init=False)
     """From a batch to its loss, the gradients averaged over the team's processes."""
     scaler: torch.amp.GradScaler = field(init=False)
@@ -49,7 +49,7 @@ class Stepper:
 
     def share(self) -> None:
         """Begin to share batches: every process goes on from the leader's weights."""
-        self.objective = shared(self.objective, self.team)
+        self.objective = shared(Objective(self.network, self.criterion), self.team)
 
     def compile(self) -> None:
         """Have torch compile what the steps to come compute, for each size of batch by itself.
@@ -94,7 +94,8 @@ class Stepper:
             if len(images) < 4 * self.n_parts or self.team.size > 1:
                 raise PipelineError(
                     f"memory does not do for {len(images) // self.n_parts} images a step "
-                    f"({reason}); train.checkpoint_activations: true, a lower "
+                    f"({reason}); {_parts_that_take_less(len(images), self.n_parts)}"
+                    "train.checkpoint_activations: true, a lower "
                     "preprocess.image_size_px or a smaller train.backbone takes less"
                 )
             self.n_parts *= 2
@@ -102,9 +103,10 @@ class Stepper:
     def _step(self, images: Images, targets: Targets) -> float:
         self.optimiser.zero_grad()
         total = 0.0
-        # Of a part of one image there are no batch statistics.
-        n_parts = max(1, min(self.n_parts, len(images) // 2))
-        n_images = self.team.total(len(images))
+        n_images = int(self.team.total(len(images)))
+        # Of a part of one image there are no batch statistics; and every process has as many
+        # parts, for it waits for the others at each.
+        n_parts = max(1, min(self.n_parts, n_images // self.team.size // 2))
         for part, of_part in zip(
             images.tensor_split(n_parts), targets.tensor_split(n_parts), strict=True
         ):
@@ -130,14 +132,24 @@ class Stepper:
         where = ""
         if self.keep_in is not None:
             kept = self.keep_in / "batch_not_finite.safetensors"
-            content = {"images": images.cpu().contiguous(), "targets": targets.cpu().contiguous()}
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, save(content))
+            content = {"images": self._whole(images), "targets": self._whole(targets)}
+            if self.team.leads:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(kept, save(content))
             where = f" (the batch is kept as {kept})"
         raise NotFiniteError(
             f"the loss is {value}{where}; a lower train.learning_rate, train.clip_norm: 1 or "
             "train.precision: fp32 may help"
         )
+
+    def _whole(self, share: Tensor) -> Tensor:
+        """What the processes have of a batch, in the batch's order."""
+        n_rows = int(self.team.total(len(share)))
+        return torch.from_numpy(self.team.gathered(share.cpu().contiguous().numpy(), n_rows))
+
+
+def _parts_that_take_less(n_images: int, n_parts: int) -> str:
+    return f"train.batch_parts: {2 * n_parts}, " if n_images >= 4 * n_parts else ""
 
 
 def one_hot(targets: Tensor, *, n_classes: int) -> Targets:

@@ -1,8 +1,17 @@
+import os
+import signal
+import time
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from fgpipe.errors import ConfigError, NotFiniteError, PipelineError
+from fgpipe.images.batches import seed_for
 from fgpipe.pipeline import run_stage
 from fgpipe.records import EpochFigures, TrainedModel
 from fgpipe.training.distributed import Team, leading
@@ -21,7 +30,9 @@ RECIPES = {
     "balanced": replace(RECIPE, sampling="balanced"),
     "ema": replace(RECIPE, averaging="ema", head_epochs=2),
     "soup": replace(RECIPE, averaging="soup", clip_norm=1.0),
+    "parts": replace(RECIPE, batch_parts=2),
 }
+WITH_IDLE_PARAMETERS = "cait_xxs24_224"
 
 
 def say_nothing(figures: EpochFigures, speed: EpochSpeed) -> None:
@@ -45,7 +56,7 @@ def follow(team: Team, recipe: Recipe, checkpoint: Path, backbone: str) -> None:
 def by(
     n_processes: int, recipe: Recipe, checkpoint: Path, backbone: str = WITHOUT_BATCH_STATISTICS
 ) -> Fitted:
-    with leading(n_processes, follow, recipe, checkpoint, backbone) as team:
+    with leading(n_processes, follow, recipe, checkpoint, backbone, device="cpu") as team:
         return trained(team, recipe, checkpoint, backbone)
 
 
@@ -63,6 +74,116 @@ def test_two_processes_go_the_way_of_one_at_the_same_batch_size(tmp_path: Path, 
     assert two.epochs == one.epochs
 
 
+def test_parameters_that_play_no_part_are_not_waited_for(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=1)
+    one = by(1, recipe, tmp_path / "one", WITH_IDLE_PARAMETERS)
+
+    two = by(2, recipe, tmp_path / "two", WITH_IDLE_PARAMETERS)
+
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
+
+
+def add_up(team: Team) -> None:
+    team.total(1.0)
+
+
+def test_processes_on_the_cpu_talk_of_it_also_where_there_are_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    with leading(2, add_up, device="cpu") as team:
+        total = team.total(2.0)
+
+    assert total == 3.0
+
+
+def seeds(team: Team, checkpoint: Path) -> list[int]:
+    """What each process's random numbers began with in the last epoch."""
+    trained(team, replace(RECIPE, epochs=2), checkpoint, WITHOUT_BATCH_STATISTICS)
+    return team.gathered(np.array([torch.initial_seed()]), team.size).tolist()
+
+
+def tell_seeds(team: Team, checkpoint: Path) -> None:
+    seeds(team, checkpoint)
+
+
+def test_each_process_draws_for_itself_and_the_leader_as_one_alone(tmp_path: Path) -> None:
+    with leading(2, tell_seeds, tmp_path / "epoch.safetensors", device="cpu") as team:
+        first, second = seeds(team, tmp_path / "epoch.safetensors")
+
+    assert first == seed_for(RECIPE.seed, 2)
+    assert second != first
+
+
+def refuse_or_add_up(team: Team) -> None:
+    if team.rank == 1:
+        raise ConfigError("train.weights is not there")
+    add_up(team)
+
+
+def add_up_last(team: Team) -> None:
+    """When the others have ended, so that none is quiet for being terminated."""
+    while active_children():
+        time.sleep(0.01)
+    add_up(team)
+
+
+def test_what_another_process_refuses_the_leader_tells_and_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"^train\.weights is not there$"),
+        leading(3, refuse_or_add_up, device="cpu") as team,
+    ):
+        add_up_last(team)
+
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def be_killed(team: Team) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_the_system_kills_is_named_and_what_takes_less_memory() -> None:
+    with (
+        pytest.raises(PipelineError, match=r"process 2 of 2 .* killed.*train\.batch_parts"),
+        leading(2, be_killed, device="cpu") as team,
+    ):
+        add_up(team)
+
+
+def diverge(team: Team, checkpoint: Path) -> None:
+    model = network(dropout=0.0)
+    torch.nn.init.constant_(model.head.classifier.bias, torch.inf)
+    fit(
+        model,
+        course(forty_images(), RECIPE),
+        checkpoint=checkpoint,
+        on_epoch=say_nothing,
+        team=team,
+    )
+
+
+def test_a_loss_that_is_not_finite_is_told_once_and_the_whole_batch_kept(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batch = next(course(forty_images()).batches(1, size_px=None, device=torch.device("cpu")))
+    checkpoint = tmp_path / "epoch.safetensors"
+
+    with (
+        pytest.raises(NotFiniteError, match=r"batch_not_finite"),
+        leading(2, diverge, checkpoint, device="cpu") as team,
+    ):
+        diverge(team, checkpoint)
+
+    assert "Traceback" not in capfd.readouterr().err
+    kept = load_file(tmp_path / "batch_not_finite.safetensors")
+    assert torch.equal(kept["images"], batch[0])
+    assert torch.equal(kept["targets"], batch[1])
+
+
 def stopping_after(n_epochs: int, recipe: Recipe, checkpoint: Path) -> None:
     """Two processes, the leader of which is told to stop once so many epochs are written."""
 
@@ -70,7 +191,7 @@ def stopping_after(n_epochs: int, recipe: Recipe, checkpoint: Path) -> None:
         if figures.epoch == n_epochs:
             raise KeyboardInterrupt
 
-    with leading(2, follow, recipe, checkpoint, "test_resnet") as team:
+    with leading(2, follow, recipe, checkpoint, "test_resnet", device="cpu") as team:
         fit(
             network(dropout=0.0),
             course(forty_images(), recipe),

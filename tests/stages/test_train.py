@@ -20,6 +20,7 @@ from fgpipe.pipeline import run_stage
 from fgpipe.records import EpochFigures, RecogniserSpec, TrainedModel, file_sha256
 from fgpipe.serving.predictor import Predictor
 from fgpipe.stages import train as train_module
+from fgpipe.training import hardware
 from fgpipe.training.recipe import Examples
 from tests.adapters.tracker import FakeTracker
 from tests.support.params import change_params
@@ -240,6 +241,37 @@ def test_what_torch_compiled_learns_the_same(ready: Path) -> None:
     assert isinstance(compiled, TrainedModel)
     losses = [[figures.train_loss for figures in record.curves] for record in (plain, compiled)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_batch_too_small_for_the_processes_that_auto_comes_to_is_refused(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "_resolve_processes", lambda *_, **__: 16)
+
+    with pytest.raises(ConfigError, match=r"^train\.batch_size \(16\) must be at least 32"):
+        run_stage("train", root=ready, ports=fake_ports(ready))
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_validation", "message"),
+    [(7, 4, r"training split \(7\) .* at least 8 .* \(4\)"), (8, 3, r"validation split \(3\)")],
+)
+def test_more_processes_than_a_split_has_images_for_are_refused(
+    n_train: int, n_validation: int, message: str
+) -> None:
+    def examples(n_train: int, n_validation: int) -> Examples:
+        return Examples(
+            pixels=np.zeros((12, 2, 2, 3), dtype=np.uint8),
+            targets=np.zeros(12, dtype=np.int64),
+            n_classes=1,
+            parents=None,
+            train=np.arange(n_train),
+            validation=np.arange(n_validation),
+        )
+
+    train_module._check_shares(examples(8, 4), n_processes=4)
+    with pytest.raises(ConfigError, match=message):
+        train_module._check_shares(examples(n_train, n_validation), n_processes=4)
 
 
 def break_off(figures: EpochFigures) -> None:

@@ -24,6 +24,7 @@ RECIPE = Recipe(
     low_size_px=0,
     finish_epochs=0,
     batch_size=8,
+    batch_parts=1,
     optimiser="adamw",
     learning_rate=5e-3,
     backbone_rate=0.5,

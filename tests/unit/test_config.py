@@ -213,6 +213,30 @@ def test_rare_classes_are_not_made_up_for_twice(tmp_path: Path) -> None:
     assert "train: logit_adjustment (1) must be 0 under sampling (balanced)" in text
 
 
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        ({"processes": 4}, "8: two images for each of batch_parts (1) in each of processes (4)"),
+        ({"batch_parts": 4}, "8: two images for each of batch_parts (4) in each of processes (1)"),
+        (
+            {"batch_parts": 2, "processes": 2},
+            "8: two images for each of batch_parts (2) in each of processes (2)",
+        ),
+    ],
+)
+def test_a_batch_without_two_images_for_each_part_and_process_is_refused(
+    values: dict[str, int], least: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["train"] |= values | {"batch_size": 7}
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  train: batch_size (7) must be at least {least}" in text
+    content["train"]["batch_size"] = 8
+    assert load_params(written(content, tmp_path)).train.batch_size == 8
+
+
 SEED_CNN = {"backbone": "seed_cnn", "weights": "scratch", "frozen_stages": 0}
 
 

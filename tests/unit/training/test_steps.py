@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,10 +7,12 @@ from safetensors.torch import load_file
 
 from fgpipe.errors import PipelineError
 from fgpipe.nn.recogniser import Recogniser
+from fgpipe.training.distributed import Team
+from fgpipe.training.loop import start
 from fgpipe.training.optimisers import create_optimiser
 from fgpipe.training.recipe import Examples
 from fgpipe.training.steps import Stepper, one_hot
-from tests.support.learning import RECIPE, forty_images, network, plain_criterion
+from tests.support.learning import RECIPE, course, forty_images, network, plain_criterion
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,19 @@ def step(doing: Stepper, examples: Examples) -> float:
         torch.from_numpy(examples.pixels[:16]),
         one_hot(torch.from_numpy(examples.targets[:16]), n_classes=4),
     )
+
+
+def sizes_of_parts(model: Recogniser) -> list[int]:
+    """What grows by the number of images whenever the network is asked for a loss."""
+    sizes: list[int] = []
+    original = model.loss
+
+    def loss(images: torch.Tensor, targets: torch.Tensor, **how: object) -> torch.Tensor:
+        sizes.append(len(images))
+        return original(images, targets, **how)
+
+    model.loss = loss
+    return sizes
 
 
 def gradients(model: Recogniser) -> torch.Tensor:
@@ -154,16 +170,52 @@ def test_parts_of_a_batch_leave_the_gradient_of_the_whole(examples: Examples) ->
     assert torch.allclose(gradients(whole), gradients(parted), rtol=1e-4, atol=1e-6)
 
 
-def test_no_part_is_of_a_single_image(examples: Examples) -> None:
-    sizes: list[int] = []
+def test_a_training_begins_with_the_parts_that_its_recipe_says(examples: Examples) -> None:
+    whole, parted = network(dropout=0.0), network(dropout=0.0)
+    for model in (whole, parted):
+        torch.nn.init.normal_(
+            model.head.classifier.weight, generator=torch.Generator().manual_seed(0)
+        )
+        model.eval()  # batch statistics are those of a part
+    sizes = sizes_of_parts(parted)
+    one, four = (
+        start(model, course(examples, replace(RECIPE, batch_parts=n)), folder=None).stepper
+        for model, n in ((whole, 1), (parted, 4))
+    )
+
+    losses = step(one, examples), step(four, examples)
+
+    assert sizes == [4, 4, 4, 4]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(gradients(whole), gradients(parted), rtol=1e-4, atol=1e-6)
+
+
+class OneOfTwo(Team):
+    """The larger or smaller share of seven images, the other process being imagined."""
+
+    def total(self, value: float) -> float:
+        return 7.0 if value in {3, 4} else value
+
+
+@pytest.mark.parametrize("share", [3, 4])
+def test_processes_with_unequal_shares_take_as_many_parts(examples: Examples, share: int) -> None:
     model = network()
-    original = model.loss
+    sizes = sizes_of_parts(model)
+    doing = stepper(model)
+    doing.n_parts = 2
+    doing.team = OneOfTwo(size=2)
 
-    def loss(images: torch.Tensor, targets: torch.Tensor, **how: object) -> torch.Tensor:
-        sizes.append(len(images))
-        return original(images, targets, **how)
+    doing.step(
+        torch.from_numpy(examples.pixels[:share]),
+        one_hot(torch.from_numpy(examples.targets[:share]), n_classes=4),
+    )
 
-    model.loss = loss
+    assert sizes == [share]
+
+
+def test_no_part_is_of_a_single_image(examples: Examples) -> None:
+    model = network()
+    sizes = sizes_of_parts(model)
     doing = stepper(model)
     doing.n_parts = 16
 
@@ -208,6 +260,22 @@ def test_a_machine_without_memory_for_two_images_is_told_what_takes_less(
 
     with pytest.raises(PipelineError, match=r"memory does not do for 2 images.*image_size_px"):
         step(stepper(model), examples)
+
+
+@pytest.mark.parametrize(("n_parts", "way_out"), [(1, "train.batch_parts: 2, "), (8, "")])
+def test_one_of_several_processes_without_memory_is_told_of_more_parts_while_there_are_any(
+    examples: Examples, n_parts: int, way_out: str
+) -> None:
+    model = network()
+    running_out_above(1, model)
+    doing = stepper(model)
+    doing.team = OneOfTwo(size=2)
+    doing.n_parts = n_parts
+
+    with pytest.raises(PipelineError) as error:
+        step(doing, examples)
+
+    assert f"); {way_out}train.checkpoint_activations" in str(error.value)
 
 
 def test_another_error_is_not_taken_for_a_want_of_memory(examples: Examples) -> None:
