@@ -44,8 +44,17 @@ Positive = Annotated[float, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=1), Number]
 Seed = Annotated[int, Field(ge=0, lt=2**32), Number]
 
-AUGMENTATIONS = ("none", "flips", "square", "light", "trivial", "textures")
-"""Names that ``train.augment`` knows."""
+VIEWS_SHOWN: dict[str, tuple[TestTimeViews, ...]] = {
+    "none": ("one",),
+    "flips": ("one", "mirror", "flips"),
+    "square": ("one", "mirror", "flips", "square"),
+    "light": ("one", "mirror"),
+    "trivial": ("one",),
+    "textures": ("one", "mirror", "flips", "square"),
+}
+"""Names that ``train.augment`` knows, each with the ``evaluate.views`` it shows in training."""
+
+AUGMENTATIONS = tuple(VIEWS_SHOWN)
 
 
 class Section(BaseModel):
@@ -69,9 +78,9 @@ class ManifestConfig(Section):
     is ``1 / n_folds`` and the others keep their proportions."""
     seed: Seed
     """Key of the order in which groups (or images) are dealt out."""
-    n_folds: Annotated[int, Field(ge=2)]
+    n_folds: Annotated[int, Field(ge=2), Number]
     """Number of folds under ``fold``."""
-    fold: Annotated[int, Field(ge=0)]
+    fold: Annotated[int, Field(ge=0), Number]
     """Which fold is the test split under ``fold``, from 0."""
     max_quarantined_fraction: Fraction
     """If more of the images that came in are quarantined, the stage refuses."""
@@ -109,7 +118,7 @@ class ValidateConfig(Section):
 class PreprocessConfig(Section):
     """From a decoded image to the array that training and serving see."""
 
-    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    image_size_px: Annotated[int, Field(ge=32, le=2048), Number]
     """Height and width."""
     color_space: ColorSpace
     """What the network makes of RGB images first (:mod:`fgpipe.nn.pixel_input`); the array
@@ -153,7 +162,7 @@ class PretrainConfig(Section):
     """Those to start from, and to be no worse than: the same as ``train.weights``."""
     unlabelled: bool
     """Whether images below ``data/unlabelled`` are learnt from too."""
-    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    image_size_px: Annotated[int, Field(ge=32, le=2048), Number]
     """Height and width of the views."""
     min_scale: Annotated[float, Field(gt=0, le=1), Number]
     """Smallest share of an image's area that a view shows."""
@@ -164,11 +173,11 @@ class PretrainConfig(Section):
     """Share of the views that are blurred; 0 where texture tells classes apart."""
     epochs: Count
     """Passes over all images."""
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2), Number]
     """Images a step, each in two views."""
     learning_rate: Positive
     """Peak rate of AdamW, for backbone and heads."""
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0), Number]
     """Not applied to biases and norms."""
     momentum: Annotated[float, Field(ge=0, lt=1), Number]
     """Under ``byol`` and ``dino``: what a step keeps of the teacher, at first; it rises to
@@ -213,7 +222,7 @@ class TrainConfig(Section):
     """Under ``cosine``: how large it is; 0 for none."""
     n_centres: Count
     """Under ``cosine``: centres of each class, of which the nearest counts."""
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1), Number]
     """Share of the embedding dropped in training."""
     augment: Annotated[str, Field(min_length=1)]
     """``none``, ``flips``, ``square``, ``light``, ``trivial``, ``textures``, or the path of a
@@ -232,7 +241,7 @@ class TrainConfig(Section):
     draws extremes."""
     sampling: Literal["uniform", "balanced"]
     """``balanced``: every class is drawn as often as any other."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), Number]
     """Probability mass spread over all classes."""
     logit_adjustment: Annotated[float, Field(ge=0), Number]
     """Weight of the logarithms of the classes' shares, added to the logits in training: 1
@@ -247,7 +256,7 @@ class TrainConfig(Section):
     """Side of the images in all but the last ``finish_epochs``; 0: as preprocessed."""
     finish_epochs: Annotated[int, Field(ge=0), Number]
     """Under ``low_size_px``: last epochs at the full size."""
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2), Number]
     """Images a step."""
     batch_parts: Count
     """Parts that each process computes its share of a batch in: more take less memory, and batch
@@ -256,15 +265,15 @@ class TrainConfig(Section):
     """One of torch's; weights are decayed apart from the gradient but for ``sgd``."""
     learning_rate: Positive
     """Peak rate of the head."""
-    backbone_rate: Annotated[float, Field(ge=0, le=1)]
+    backbone_rate: Annotated[float, Field(ge=0, le=1), Number]
     """The backbone's rate as a fraction of ``learning_rate``; 0 freezes it."""
     layer_decay: Annotated[float, Field(gt=0, le=1), Number]
     """What each of the backbone's layers' rates is multiplied with for the layer below."""
     frozen_stages: Annotated[int, Field(ge=0), Number]
     """How many of the backbone's first stages, the stem included, stay as they are."""
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0), Number]
     """Not applied to biases and norms."""
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1), Number]
     """Share of all steps over which the rate rises from 0; a cosine to 0 follows."""
     clip_norm: Annotated[float, Field(ge=0), Number]
     """Longest gradient over all weights; 0 for any."""
@@ -373,6 +382,12 @@ class TrainConfig(Section):
                 "would stay as they were drawn"
             )
             raise ValueError(message)
+        if self.weights == "scratch" and not self.backbone_rate:
+            message = (
+                f"backbone_rate ({self.backbone_rate:g}) must be above 0 under weights (scratch): "
+                "the backbone would stay as it was drawn"
+            )
+            raise ValueError(message)
         return self
 
 
@@ -386,11 +401,11 @@ class EvaluateConfig(Section):
     """Test-time augmentation, here and when serving: the mean of the logits of an image as it
     is (``one``), and mirrored (``mirror``), flipped along both axes (``flips``: 4 times the
     cost), in all symmetries of the square (``square``: 8 times)."""
-    n_bootstrap: Annotated[int, Field(ge=100)]
+    n_bootstrap: Annotated[int, Field(ge=100), Number]
     """Resamples of the test groups behind each interval."""
-    confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1), Number]
     """Share of resamples inside an interval."""
-    n_bins: Annotated[int, Field(ge=2)]
+    n_bins: Annotated[int, Field(ge=2), Number]
     """Bins of the calibration error and the reliability curve."""
     seed: Seed
     """Of the resampling."""
@@ -441,6 +456,13 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        full_px, low_px = self.preprocess.image_size_px, self.train.low_size_px
+        if low_px >= full_px:
+            message = (
+                f"train.low_size_px ({low_px}) must be below preprocess.image_size_px ({full_px}), "
+                "or 0 for that size throughout"
+            )
+            raise ValueError(message)
         if self.pretrain.method != "none":
             self._pretraining_fits()
         return self
@@ -467,6 +489,21 @@ class Params(Section):
         """The section of the stage of that name."""
         section: Section = getattr(self, "validate_" if stage == "validate" else stage)
         return section
+
+    def doubts(self, stage: str) -> tuple[str, ...]:
+        """What whoever runs a stage is warned of: it can be meant, and seldom is."""
+        views, augment = self.evaluate.views, self.train.augment
+        # What a file of one's own shows is not known.
+        if stage != "evaluate" or views in VIEWS_SHOWN.get(augment, (views,)):
+            return ()
+        shown = VIEWS_SHOWN[augment]
+        others = [name for name, known in VIEWS_SHOWN.items() if views in known]
+        doubt = (
+            f"evaluate.views ({views}) looks at images in ways that train.augment ({augment}) "
+            f"never showed the network; set views to {' or '.join(shown)}, or augment to "
+            f"{' or '.join(others)}"
+        )
+        return (doubt,)
 
 
 def load_params(path: Path) -> Params:

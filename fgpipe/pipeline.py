@@ -14,6 +14,7 @@ is :func:`run_stage`; a test holds ``dvc.yaml`` to :data:`STAGES`.
 
 import importlib
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,9 @@ def run_stage(name: str, *, root: Path, ports: "Ports") -> Record:
         InputError: If parameters, data or an earlier stage's record are not as needed.
     """
     stage = stage_named(name)
-    config = load_params(root / "params.yaml").section(name)
+    params = load_params(root / "params.yaml")
+    for doubt in params.doubts(name):
+        sys.stderr.write(f"warning: {doubt}\n")
     inputs = {read: _read(read, root=root) for read in stage.reads}
     module = importlib.import_module(f"fgpipe.stages.{name}")
     function: Callable[..., Record] = getattr(module, name)
@@ -144,7 +147,7 @@ def run_stage(name: str, *, root: Path, ports: "Ports") -> Record:
     for out in stage.folders:
         shutil.rmtree(folder / out, ignore_errors=True)
         (folder / out).mkdir(parents=True)
-    record = function(**inputs, config=config, out=folder, ports=ports)
+    record = function(**inputs, config=params.section(name), out=folder, ports=ports)
     assert type(record) is stage.record, (type(record), stage.record)
     record.save(folder / "record.json")
     return record

@@ -21,8 +21,6 @@ from fgpipe.images.structure import expected_columns, expected_structure
 from fgpipe.ports import Expectation, TableName
 from fgpipe.records import Severity
 
-EXPECTATIONS_NAME = "expectations.yaml"
-
 STRUCTURE_NAMES = frozenset(
     {expected_columns().name, *(e.name for e in expected_structure(by_group=True))}
 )

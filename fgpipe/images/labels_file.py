@@ -158,6 +158,22 @@ def _split(text: str) -> Split:
     raise DataError(f"split is {text!r}, not one of {', '.join(SPLITS)} (or empty)")
 
 
+def refuse_mixed_parents(parents: Mapping[str, str | None], *, remark: str) -> None:
+    """Refuse classes of which some belong to a coarser one and others to none.
+
+    Args:
+        parents: Of each class.
+        remark: What is said before the way out.
+
+    Raises:
+        DataError: Naming those without.
+    """
+    without = sorted(label for label, parent in parents.items() if parent is None)
+    if without and len(without) < len(parents):
+        what = f"{len(without)} of {len(parents)} classes have no parent, the others do"
+        raise DataError(listed(what, without, f"{remark}; give all classes one, or none"))
+
+
 def labels_text(images: Sequence[LabelledImage]) -> str:
     """The file's content for these rows; optional columns only where a row has a value."""
     optional = [name for name in OPTIONAL if any(getattr(image, name) for image in images)]

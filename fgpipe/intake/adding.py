@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fgpipe.errors import DataError
 from fgpipe.images.files import ImageMeasures, listed
 from fgpipe.images.groups_file import GroupRow
-from fgpipe.images.labels_file import LabelledImage
+from fgpipe.images.labels_file import LabelledImage, refuse_mixed_parents
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import QuarantinedImage
 from fgpipe.images.sources.source import Source, SourceImage
@@ -32,7 +32,6 @@ from fgpipe.intake.incoming import (
     quarantine_path,
     quarantined,
     refuse_empty_classes,
-    refuse_mixed_parents,
     refuse_new_classes,
 )
 from fgpipe.intake.near_search import near_pairs
@@ -119,7 +118,7 @@ def _refuse_classes(incoming: Incoming, held: Held, *, new_classes: bool) -> Non
     if clashes:
         what = f"{len(clashes)} class(es) have another parent in data/raw"
         raise DataError(listed(what, clashes, f"{NOTHING_WRITTEN}; mend one of them"))
-    refuse_mixed_parents(arriving | parents)
+    refuse_mixed_parents(arriving | parents, remark=NOTHING_WRITTEN)
 
 
 def _judge(

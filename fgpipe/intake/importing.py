@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from fgpipe.errors import DataError
 from fgpipe.images.files import list_images
 from fgpipe.images.groups_file import GROUPS_NAME, groups_text, read_groups
-from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, labels_text, read_labels
+from fgpipe.images.labels_file import (
+    LABELS_NAME,
+    LabelledImage,
+    labels_text,
+    read_labels,
+    refuse_mixed_parents,
+)
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import (
     QUARANTINE_FOLDER,
@@ -24,6 +30,7 @@ from fgpipe.images.quarantine_file import (
 from fgpipe.images.sources.source import Source, SourceImage
 from fgpipe.intake.grouping import group_batch
 from fgpipe.intake.incoming import (
+    NOTHING_WRITTEN,
     copy_all,
     counted_reasons,
     hash_of,
@@ -31,7 +38,6 @@ from fgpipe.intake.incoming import (
     look_at,
     quarantined,
     refuse_empty_classes,
-    refuse_mixed_parents,
 )
 from fgpipe.intake.near_search import near_pairs
 from fgpipe.intake.reporting import ImportReport
@@ -83,7 +89,9 @@ def _write(
         )
     incoming = look_at(source, cache=cache)
     refuse_empty_classes(incoming)
-    refuse_mixed_parents({image.label: image.parent for image in source.images})
+    refuse_mixed_parents(
+        {image.label: image.parent for image in source.images}, remark=NOTHING_WRITTEN
+    )
     images = [labelled(image) for image in incoming.images]
     paths = [image.path for image in images]
     bad = [quarantined(each, batch=1) for each in incoming.unusable]

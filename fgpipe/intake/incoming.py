@@ -230,15 +230,3 @@ def refuse_new_classes(labels: Iterable[str], *, known: Collection[str]) -> None
     if lines:
         what = f"{len(lines)} class(es) are not in data/raw"
         raise DataError(listed(what, lines, f"{NOTHING_WRITTEN}; `--new-classes` lets them in"))
-
-
-def refuse_mixed_parents(parents: Mapping[str, str | None]) -> None:
-    """Refuse classes of which some belong to a coarser one and others to none.
-
-    Raises:
-        DataError: Naming those without.
-    """
-    without = sorted(label for label, parent in parents.items() if parent is None)
-    if without and len(without) < len(parents):
-        what = f"{len(without)} of {len(parents)} classes have no parent, the others do"
-        raise DataError(listed(what, without, f"{NOTHING_WRITTEN}; give all classes one, or none"))

@@ -9,9 +9,9 @@ from fgpipe.errors import DataError
 from fgpipe.images.csv_file import read_rows
 from fgpipe.images.files import listed
 from fgpipe.images.known_images import known_images
-from fgpipe.images.labels_file import LabelledImage
+from fgpipe.images.labels_file import LabelledImage, refuse_mixed_parents
 from fgpipe.intake.held import Held, read_held, refuse_other_files, stage_tables
-from fgpipe.intake.incoming import NOTHING_WRITTEN, refuse_mixed_parents, refuse_new_classes
+from fgpipe.intake.incoming import NOTHING_WRITTEN, refuse_new_classes
 from fgpipe.intake.reporting import some_lines
 from fgpipe.intake.transaction import exclusive, staged
 from fgpipe.records import file_sha256
@@ -87,7 +87,7 @@ def relabel(path: Path, *, raw: Path, new_classes: bool) -> RelabelReport:
         )
         if len({image.label for image in after}) < 2:
             raise DataError(f"only one class would be left; {NOTHING_WRITTEN}")
-        refuse_mixed_parents({image.label: image.parent for image in after})
+        refuse_mixed_parents({image.label: image.parent for image in after}, remark=NOTHING_WRITTEN)
         if changes:
             with staged(raw) as staging:
                 stage_tables(staging, images=after)

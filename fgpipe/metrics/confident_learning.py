@@ -35,11 +35,6 @@ class LabelErrors:
     joint: Float64[np.ndarray, "classes classes"]
     """Estimated number of images given the row's label that are truly of the column's."""
 
-    @property
-    def n_estimated(self) -> float:
-        """Estimated number of wrong labels."""
-        return float(self.joint.sum() - np.trace(self.joint))
-
 
 def find_label_errors(probabilities: Probabilities, targets: Targets) -> LabelErrors:
     """The rows whose label is probably wrong.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fgpipe.errors import ConfigError
 from fgpipe.nn import seed_cnn, timm_networks
 from fgpipe.nn.recomputation import keep_statistics
-from fgpipe.nn.timm_networks import Layout, Tag
+from fgpipe.nn.timm_networks import Geometry, Layout, OtherSize, Tag
 
 PRETRAINED_FILE = "backbone.safetensors"
 """What pretraining leaves for training to start from."""
@@ -36,10 +36,6 @@ class Normalisation:
 class InputConfig:
     """The images that a backbone was made for."""
 
-    normalisation: Normalisation
-    """What is done to pixels."""
-    interpolation: str
-    """How images were resized when its weights were made, as timm calls it."""
     size_px: int
     """Height and width of the images its weights were made with."""
     stride: int
@@ -197,19 +193,8 @@ def input_config(name: str) -> InputConfig:
         ConfigError: If there is no such network.
     """
     if name == seed_cnn.NAME:
-        return InputConfig(
-            normalisation=normalisation(name),
-            interpolation="bilinear",
-            size_px=size_px(name),
-            stride=seed_cnn.SIZE_PX,
-        )
-    configuration = timm_networks.configuration(name)
-    return InputConfig(
-        normalisation=normalisation(name),
-        interpolation=str(configuration.interpolation),
-        size_px=size_px(name),
-        stride=timm_networks.stride(name),
-    )
+        return InputConfig(size_px=size_px(name), stride=seed_cnn.SIZE_PX)
+    return InputConfig(size_px=size_px(name), stride=timm_networks.stride(name))
 
 
 def search(pattern: str) -> list[str]:
@@ -233,6 +218,22 @@ def n_parameters(name: str) -> int:
     return sum(parameter.numel() for parameter in backbone.parameters())
 
 
+def n_cells(name: str, *, image_size_px: int, low_size_px: int = 0) -> int:
+    """Cells of the feature map that a backbone makes of images.
+
+    Args:
+        name: Of the backbone.
+        image_size_px: What it is built for.
+        low_size_px: Side of the images, where it is another.
+
+    Raises:
+        ConfigError: If there is no such backbone, or it takes no images of the size.
+    """
+    if name == seed_cnn.NAME:
+        return 1
+    return _geometry(name, image_size_px=image_size_px, low_size_px=low_size_px).n_rows ** 2
+
+
 def check_low_size(name: str, *, image_size_px: int, low_size_px: int) -> None:
     """Refuse a size that a backbone built for another does not take.
 
@@ -245,7 +246,29 @@ def check_low_size(name: str, *, image_size_px: int, low_size_px: int) -> None:
         ConfigError: If it does not; the message names both.
     """
     if low_size_px:
-        timm_networks.geometry(name, image_size_px=image_size_px, low_size_px=low_size_px)
+        _geometry(name, image_size_px=image_size_px, low_size_px=low_size_px)
+
+
+def check_views_size(name: str, *, image_size_px: int, views_px: int) -> None:
+    """Refuse views of a size that a backbone built for another does not take.
+
+    Args:
+        name: Of the backbone.
+        image_size_px: What it is built for, and takes.
+        views_px: Side of the views that it is pretrained on.
+
+    Raises:
+        ConfigError: If it does not; the message names both.
+    """
+    if views_px != image_size_px:
+        way_out = f"preprocess.image_size_px ({image_size_px})"
+        views = OtherSize("pretrain.image_size_px", views_px, way_out)
+        timm_networks.geometry(name, image_size_px=image_size_px, other=views)
+
+
+def _geometry(name: str, *, image_size_px: int, low_size_px: int) -> Geometry:
+    low = OtherSize("train.low_size_px", low_size_px, "0") if low_size_px else None
+    return timm_networks.geometry(name, image_size_px=image_size_px, other=low)
 
 
 def _channels(values: tuple[float, ...]) -> tuple[float, float, float]:

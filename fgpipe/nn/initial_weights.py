@@ -200,5 +200,20 @@ def _from_file(path: Path, *, name: str) -> tuple[StateDict, str]:
         raise ConfigError(
             f"train.weights: {path} does not read as tensors for {name}: {error}"
         ) from None
+    if odd := _odd_part(state):
+        raise ConfigError(
+            f"train.weights: {path} holds {odd}, where it has to hold tensors by their names "
+            f"alone; write it by `torch.save(network.state_dict(), {path.name!r})`"
+        )
     prefix = "backbone.network."
     return {key.removeprefix(prefix): value for key, value in state.items()}, f"file {path.name}"
+
+
+def _odd_part(content: object) -> str:
+    """What of a file's content is no tensor with a name; empty if there is no such thing."""
+    if not isinstance(content, dict):
+        return f"a value of type {type(content).__name__}"
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            return f"{key!r} of type {type(value).__name__}"
+    return ""

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fgpipe.nn.backbones import Backbone
+from fgpipe.errors import ConfigError
+from fgpipe.nn.backbones import Backbone, n_cells
 from fgpipe.nn.heads.contract import FeatureMap, HeadOutput, Map, SoftTargets
 from fgpipe.nn.heads.registry import create_head
 from fgpipe.nn.losses import Criterion
@@ -42,6 +43,30 @@ class Recogniser(nn.Module):
     def class_map(self, images: Images, targets: SoftTargets) -> Map:
         """How much each cell of the feature map speaks for the images' own classes."""
         return self.head.class_map(self.features(images), targets)
+
+
+def check_cells(spec: RecogniserSpec, *, low_size_px: int) -> None:
+    """Refuse images whose feature map is too small for the head to learn anything from.
+
+    Args:
+        spec: What the network is.
+        low_size_px: Side of the images in part of the training; 0 for none.
+
+    Raises:
+        ConfigError: If the head reads how channels vary over the map, and the map is one cell;
+            or the backbone takes no images of a size.
+    """
+    if spec.head != "isqrt":
+        return
+    sizes_px = {"preprocess.image_size_px": 0, "train.low_size_px": low_size_px}
+    for key, low_px in sizes_px.items():
+        if n_cells(spec.backbone, image_size_px=spec.image_size_px, low_size_px=low_px) < 2:
+            raise ConfigError(
+                f"train.head (isqrt) reads how channels vary over the feature map, which is one "
+                f"cell for train.backbone {spec.backbone} at {key} "
+                f"({low_px or spec.image_size_px}); choose another head, such as linear, another "
+                "backbone, or larger images"
+            )
 
 
 def build(spec: RecogniserSpec, *, seed: int) -> Recogniser:

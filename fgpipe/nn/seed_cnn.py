@@ -3,8 +3,8 @@
 Three 3x3 convolutions of 32, 64 and 64 channels with 2x2 max-pooling between them, then a
 dense layer of 64: TensorFlow's tutorial "Convolutional Neural Network (CNN)", which trains it
 on CIFAR-10. With the ``linear`` head it is that network, weight for weight: 122,570 at 32x32
-pixels and 10 classes. It starts as Keras starts it: weights after Glorot and Bengio, uniform,
-and biases of 0.
+pixels and 10 classes. It starts as Keras starts it, weights after Glorot and Bengio, uniform,
+and biases of 0; but for the classifier, which is the head's and starts at 0.
 
 The last map is flattened, not averaged, so the dense layer is a part of the backbone and has
 weights for one size of images alone; what the head reads is a map of a single cell.
@@ -33,8 +33,6 @@ N_FEATURES = 64
 
 class SeedCnn(nn.Module):
     """The network without its classifier, in the form of timm's."""
-
-    num_features = N_FEATURES
 
     def __init__(self, *, image_size_px: int) -> None:
         super().__init__()

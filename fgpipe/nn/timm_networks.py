@@ -49,6 +49,17 @@ class Geometry:
     """Pixels from one cell of it to the next: of a ViT, the side of its patches."""
 
 
+class OtherSize(NamedTuple):
+    """A size of images that a network is given, beside the one it is built for."""
+
+    key: str
+    """The parameter that says it."""
+    px: int
+    """Height and width."""
+    way_out: str
+    """What the parameter must be where the network takes images of one size only."""
+
+
 class Tag(NamedTuple):
     """One set of weights that timm has of a network."""
 
@@ -185,23 +196,19 @@ def _built(name: str, *, image_size_px: int, is_whole: bool, pretrained: bool = 
     raise refusals[0]
 
 
-def geometry(name: str, *, image_size_px: int, low_size_px: int = 0) -> Geometry:
+def geometry(name: str, *, image_size_px: int, other: OtherSize | None = None) -> Geometry:
     """What a network makes of images, found without computing a number.
 
     Args:
         name: With or without a tag.
         image_size_px: The size that it is built for.
-        low_size_px: That of the images, where it is another.
+        other: That of the images, where it is another.
 
     Raises:
         ConfigError: If it takes no images of the size; the message names one that it takes.
     """
     check_name(name)
-    key, given_px = (
-        ("train.low_size_px", low_size_px)
-        if low_size_px
-        else ("preprocess.image_size_px", image_size_px)
-    )
+    key, given_px = other[:2] if other else ("preprocess.image_size_px", image_size_px)
     found, reason = _tried(name, image_size_px, given_px)
     if found is not None and given_px >= found.stride_px:
         return found
@@ -216,8 +223,11 @@ def geometry(name: str, *, image_size_px: int, low_size_px: int = 0) -> Geometry
         fault = f"must be at least the stride of train.backbone {name} ({own.stride_px})"
     elif given_px % own.stride_px:
         fault = f"must be a multiple of the stride of train.backbone {name} ({own.stride_px})"
-    elif low_size_px:
-        fault = f"must be 0 for train.backbone {name}, which takes images of one size ({reason})"
+    elif other:
+        fault = (
+            f"must be {other.way_out} for train.backbone {name}, which takes images of one size "
+            f"({reason})"
+        )
     else:
         fault = f"does not suit train.backbone {name} ({reason}); its own is {own_px}"
     raise ConfigError(f"{key} ({given_px}) {fault}")

@@ -42,7 +42,9 @@ VARIED = tuple(name for name in RUN if name not in {"manifest", "validate"})
 SEEDS = ("train.seed",)
 """What repeats change, and variants cannot."""
 
-FILES = {"train.weights": (".safetensors", ".pth"), "train.augment": (".json",)}
+_WEIGHTS = (".safetensors", ".pth")
+
+FILES = {"pretrain.weights": _WEIGHTS, "train.weights": _WEIGHTS, "train.augment": (".json",)}
 """Parameters that may be a path, with what such a path ends in."""
 
 MAX_CELLS = 10_000

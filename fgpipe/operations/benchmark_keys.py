@@ -3,7 +3,8 @@
 ::
 
     stage key    files under data/ (by size and time), the sections of the stage and of
-                 those before it, code          names what cells share: arrays, manifests
+                 those before it, files that they name (by content), code
+                                                names what cells share: arrays, manifests
     cell key     the manifest's record (by content), the sections after it, files that
                  they name (by content), code   names a result
 
@@ -13,7 +14,7 @@ again, and find every result where it was.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,7 @@ from fgpipe.operations.benchmark_plan import Cell, DataSet
 from fgpipe.pipeline import BASELINE, EXPECTATIONS, RAW, STAGES
 from fgpipe.records import Manifest, file_sha256
 
-CODE = ("images", "metrics", "nn", "serving", "stages", "training")
+CODE = ("images", "metrics", "nn", "pretraining", "serving", "stages", "training")
 """What of the package decides a figure."""
 
 LIBRARIES = (
@@ -63,7 +64,7 @@ def stage_key(cell: Cell, stage: str, *, fingerprint: str) -> str:
         stage: Its name.
         fingerprint: Of the data set's inputs.
     """
-    sections = {name: cell.content.get(name) for name in RUN[: RUN.index(stage) + 1]}
+    sections = _sections(cell, RUN[: RUN.index(stage) + 1])
     return _hash([fingerprint, sections, _code()])
 
 
@@ -74,14 +75,7 @@ def cell_key(cell: Cell, manifest: Manifest) -> str:
         cell: The cell.
         manifest: Made of its data and ``manifest`` section.
     """
-    sections: dict[str, dict[str, Any]] = {
-        name: dict(cell.content.get(name, {})) for name in VARIED
-    }
-    for path in FILES:
-        section, _, key = path.partition(".")
-        file = file_of(path, sections[section].get(key), root=cell.data_set.root)
-        if file is not None:
-            sections[section][key] = {"sha256": file_sha256(file)}
+    sections = _sections(cell, VARIED)
     others = [
         path
         for path in inputs_of(cell.data_set)
@@ -89,6 +83,18 @@ def cell_key(cell: Cell, manifest: Manifest) -> str:
     ]
     content = [FORMAT, manifest.sha256(), sections, fingerprint(others), _code(), _libraries()]
     return _hash(content)
+
+
+def _sections(cell: Cell, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Sections of a cell's parameters, a file by its content."""
+    sections = {name: dict(cell.content.get(name, {})) for name in names}
+    for path in FILES:
+        section, _, key = path.partition(".")
+        value = sections.get(section, {}).get(key)
+        file = file_of(path, value, root=cell.data_set.root)
+        if file is not None:
+            sections[section][key] = {"sha256": file_sha256(file)}
+    return sections
 
 
 def fingerprint(paths: list[Path]) -> str:

@@ -11,10 +11,11 @@ from fgpipe.errors import ConfigError
 from fgpipe.images.batches import steps_per_epoch
 from fgpipe.images.table import read_table
 from fgpipe.nn.backbones import check_low_size
+from fgpipe.nn.recogniser import check_cells
 from fgpipe.operations.params_file import write_values
 from fgpipe.pipeline import load_stored
 from fgpipe.ports import Reproducer, Scalar
-from fgpipe.records import Manifest, Preprocessed, Pretrained
+from fgpipe.records import Manifest, Preprocessed, Pretrained, RecogniserSpec
 from fgpipe.stages.train import LEARNT_FROM, Start, prepare
 from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test
 
@@ -79,8 +80,8 @@ def plan(minutes: float, *, root: Path, reproducer: Reproducer) -> Plan:
         InputError: If data or parameters are not as needed.
     """
     start = _started(root, reproducer=reproducer)
-    recipe, size_px = start.course.recipe, start.spec.image_size_px
-    low_px = _low_size(start.spec.backbone, size_px=size_px)
+    recipe = start.course.recipe
+    low_px = _low_size(start.spec)
     course = start.course.with_recipe(low_size_px=low_px, finish_epochs=1, epochs=2)
     pace = measure_pace(start.network, course)
     n_steps = steps_per_epoch(len(course.examples.train), batch_size=recipe.batch_size)
@@ -138,14 +139,18 @@ def _too_short(seconds: float, needed: float) -> str:
     )
 
 
-def _low_size(backbone: str, *, size_px: int) -> int:
+def _low_size(spec: RecogniserSpec) -> int:
     """A multiple of 32 near :data:`LOW_SIZE_FRACTION` of the size, and below it.
 
-    0 where the backbone takes one size only: the schedule is at the full size then.
+    0 where there is none that backbone and head take: the schedule is at the full size then.
     """
+    size_px = spec.image_size_px
     low_px = max(32, min(round(LOW_SIZE_FRACTION * size_px / 32) * 32, size_px - 1))
+    if low_px >= size_px:
+        return 0
     try:
-        check_low_size(backbone, image_size_px=size_px, low_size_px=low_px)
+        check_low_size(spec.backbone, image_size_px=size_px, low_size_px=low_px)
+        check_cells(spec, low_size_px=low_px)
     except ConfigError:
         return 0
     return low_px

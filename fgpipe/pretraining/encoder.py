@@ -18,11 +18,11 @@ IMAGES_AT_ONCE = 64
 class Encoder(nn.Module):
     """A backbone with its normalisation before and a mean over space behind it."""
 
-    def __init__(self, name: str, *, color_space: ColorSpace) -> None:
+    def __init__(self, name: str, *, image_size_px: int, color_space: ColorSpace) -> None:
         super().__init__()
         scale = normalisation(name)
         self.pixels = PixelInput(mean=scale.mean, std=scale.std, color_space=color_space)
-        self.backbone = Backbone(name)
+        self.backbone = Backbone(name, image_size_px=image_size_px)
 
     @property
     def n_channels(self) -> int:
@@ -35,15 +35,17 @@ class Encoder(nn.Module):
         return features.float().mean(dim=(2, 3))
 
 
-def build_encoder(name: str, *, seed: int, color_space: ColorSpace = "rgb") -> Encoder:
-    """The encoder over timm's backbone of that name, every weight drawn from ``seed``.
+def build_encoder(
+    name: str, *, image_size_px: int, seed: int, color_space: ColorSpace = "rgb"
+) -> Encoder:
+    """The encoder over the backbone of that name, every weight drawn from ``seed``.
 
     Raises:
-        ConfigError: If timm has no such model.
+        ConfigError: If there is no such backbone, or it takes no images of the size.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Encoder(name, color_space=color_space)
+        return Encoder(name, image_size_px=image_size_px, color_space=color_space)
 
 
 def embed(

@@ -15,7 +15,7 @@ from fgpipe.config import PretrainConfig
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.images.views import view_augmentation
-from fgpipe.nn.backbones import PRETRAINED_FILE
+from fgpipe.nn.backbones import PRETRAINED_FILE, check_views_size
 from fgpipe.nn.initial_weights import load_weights
 from fgpipe.pretraining.bake_off import bake_off
 from fgpipe.pretraining.checkpoint import CODE
@@ -65,7 +65,8 @@ def run_pretraining(
         checkpoints: Folder for what a killed one resumes from.
 
     Raises:
-        ConfigError: If backbone, weights or device are not to be had.
+        ConfigError: If backbone, weights or device are not to be had, or the backbone takes
+            no images or views of the sizes.
         DataError: If an image without label cannot be read.
         PipelineError: If the loss is not finite, or memory does not do for a batch.
     """
@@ -77,9 +78,14 @@ def run_pretraining(
         section="pretrain",
         further=("lightly", "scikit-learn"),
     )
+    size_px = preprocess.record.image_size_px
     encoder = build_encoder(
-        config.backbone, seed=config.seed, color_space=preprocess.record.color_space
+        config.backbone,
+        image_size_px=size_px,
+        seed=config.seed,
+        color_space=preprocess.record.color_space,
     )
+    check_views_size(config.backbone, image_size_px=size_px, views_px=config.image_size_px)
     origin = load_weights(encoder.backbone, weights=config.weights)
     before = {name: value.clone() for name, value in encoder.backbone.network.state_dict().items()}
     beside = (

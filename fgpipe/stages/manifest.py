@@ -15,7 +15,12 @@ from fgpipe.images.collector import without_collector
 from fgpipe.images.files import ImageMeasures, all_usable, listed
 from fgpipe.images.groups_file import GroupRow, read_groups
 from fgpipe.images.known_images import missing_and_unnamed, names_on_disk
-from fgpipe.images.labels_file import LABELS_NAME, LabelledImage, read_labels
+from fgpipe.images.labels_file import (
+    LABELS_NAME,
+    LabelledImage,
+    read_labels,
+    refuse_mixed_parents,
+)
 from fgpipe.images.measure_cache import MeasureCache
 from fgpipe.images.quarantine_file import (
     QUARANTINE_NAME,
@@ -43,7 +48,8 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
     Raises:
         DataError: If ``labels.csv`` and the files on disk are not the same images, a file
             is not whole or not in ``groups.csv``, a box is outside its image, too many
-            images are quarantined, or there are fewer than two classes.
+            images are quarantined, there are fewer than two classes, or some have a parent
+            and others none.
     """
     on_disk = names_on_disk(raw)
     cache = MeasureCache(ports.measures)
@@ -56,6 +62,8 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
                 f"{raw / LABELS_NAME} names one class only, {labels[0]}; "
                 "a classifier needs at least two"
             )
+        parents = {image.label: image.parent for image in images}
+        refuse_mixed_parents(parents, remark=f"mend {raw / LABELS_NAME}")
         quarantined = read_quarantine(raw)
         _few_quarantined(quarantined, len(images), max_fraction=config.max_quarantined_fraction)
         paths = [image.path for image in images]
@@ -90,7 +98,7 @@ def manifest(*, raw: Path, config: ManifestConfig, out: Path, ports: Ports) -> M
         n_images=len(images),
         n_groups=len({row.group for row in rows}),
         n_quarantined=len(quarantined),
-        labels=_label_counts(images, splits),
+        labels=_label_counts(images, splits, parents=parents),
         attributes={
             name: tuple(sorted({image.attributes[name] for image in images})) for name in attributes
         },
@@ -237,10 +245,12 @@ def _columns(
 
 
 def _label_counts(
-    images: Sequence[LabelledImage], splits: Sequence[Split]
+    images: Sequence[LabelledImage],
+    splits: Sequence[Split],
+    *,
+    parents: Mapping[str, str | None],
 ) -> tuple[LabelCount, ...]:
     counts = Counter(zip((image.label for image in images), splits, strict=True))
-    parents = {image.label: image.parent for image in images}
     return tuple(
         LabelCount(
             label=label,

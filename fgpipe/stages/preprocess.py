@@ -6,6 +6,7 @@ from os import cpu_count
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int64, UInt8
 from tqdm import tqdm
 
@@ -17,7 +18,15 @@ from fgpipe.images.labels_file import Box
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.ports import Ports
-from fgpipe.records import Manifest, Preprocessed, Stored, Validation, file_sha256
+from fgpipe.records import (
+    SPLITS,
+    Manifest,
+    Preprocessed,
+    Protocol,
+    Stored,
+    Validation,
+    file_sha256,
+)
 
 Channels = tuple[float, float, float]
 Square = UInt8[np.ndarray, "size size 3"]
@@ -39,15 +48,11 @@ def preprocess(
 
     Raises:
         DataError: If a file does not decode, a box is outside its image, boxes are to be
-            cut out and no image has one, or no image is there to be trained on.
+            cut out and no image has one, or a split has no image.
     """
     table = read_table(manifest.payload)
+    _no_split_empty(table, protocol=manifest.record.protocol)
     in_training = (table["split"] == "train").tolist()
-    if not any(in_training):
-        raise DataError(
-            f"none of {len(table)} images is in the train split; mend the column `split` of "
-            "labels.csv, or set manifest.protocol to stable"
-        )
     transform = Preprocessing.from_config(**config.of_the_array())
     boxes = boxes_of(table)
     n_without_box = sum(box is None for box in boxes) if transform.uses_box else None
@@ -84,6 +89,22 @@ def preprocess(
         channel_std=std,
         array_sha256=file_sha256(array_path),
         transform_sha256=file_sha256(transform_path),
+    )
+
+
+def _no_split_empty(table: pd.DataFrame, *, protocol: Protocol) -> None:
+    """Training needs two splits and evaluation the others; refused before an hour is spent."""
+    empty = [split for split in SPLITS if not (table["split"] == split).any()]
+    if not empty:
+        return
+    way_out = (
+        "mend the column `split` of labels.csv, or set manifest.protocol to stable"
+        if protocol == "given"
+        else "`fgpipe data add PATH` brings in more groups of images; or raise manifest.fractions"
+    )
+    raise DataError(
+        f"none of {len(table)} images is in the split {' or '.join(empty)} "
+        f"(manifest.protocol is {protocol}); {way_out}"
     )
 
 

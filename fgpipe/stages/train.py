@@ -24,7 +24,7 @@ from fgpipe.nn.backbones import PRETRAINED_FILE, check_low_size, normalisation
 from fgpipe.nn.export import export_graph
 from fgpipe.nn.initial_weights import load_weights
 from fgpipe.nn.losses import Criterion, create_criterion
-from fgpipe.nn.recogniser import Recogniser, build
+from fgpipe.nn.recogniser import Recogniser, build, check_cells
 from fgpipe.ports import Ports
 from fgpipe.records import (
     EpochFigures,
@@ -168,7 +168,8 @@ def prepare(
 
     Raises:
         ConfigError: If backbone, weights, augmentation or device are not to be had, the
-            backbone takes no images of the size, or the processes are too many for the images.
+            backbone takes no images of the size or makes too small a map of them for the head,
+            or the processes are too many for the images.
     """
     resolved = resolve(
         device=config.device,
@@ -184,6 +185,7 @@ def prepare(
     check_low_size(
         config.backbone, image_size_px=spec.image_size_px, low_size_px=config.low_size_px
     )
+    check_cells(spec, low_size_px=config.low_size_px)
     network = build(spec, seed=config.seed)
     origin = _start_from(network, pretrain, config=config)
     network.backbone.freeze(config.frozen_stages)

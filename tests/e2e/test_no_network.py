@@ -56,7 +56,7 @@ USES = {
         from fgpipe.pretraining.methods import create_learner
         images = torch.zeros(4, 32, 32, 3, dtype=torch.uint8)
         for name in ("simsiam", "byol", "dino"):
-            encoder = build_encoder("test_resnet", seed=0)
+            encoder = build_encoder("test_resnet", image_size_px=32, seed=0)
             create_learner(name, encoder, momentum=0.9, seed=0).train().loss(images, images)
     """,
     "mlflow": """

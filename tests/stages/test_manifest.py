@@ -188,6 +188,18 @@ def test_one_class_is_not_enough(project: Path) -> None:
         run(project)
 
 
+def test_classes_without_a_parent_beside_others_with_one_are_named(project: Path) -> None:
+    edit_labels(project, old=",blue,", new=",,")
+
+    with pytest.raises(DataError) as caught:
+        run(project)
+
+    text = str(caught.value)
+    assert text.startswith("2 of 4 classes have no parent, the others do")
+    assert "blue_disc" in text
+    assert f"mend {project / 'data/raw/labels.csv'}; give all classes one, or none" in text
+
+
 def test_an_emptied_folder_is_refused(project: Path) -> None:
     shutil.rmtree(project / "data" / "raw")
     (project / "data" / "raw").mkdir()

@@ -14,7 +14,7 @@ from fgpipe.images.labels_file import Box
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Contrast, Preprocessing, Resize
 from fgpipe.pipeline import run_stage
-from fgpipe.records import Manifest, Preprocessed, Stored
+from fgpipe.records import SPLITS, Manifest, Preprocessed, Protocol, Split, Stored
 from fgpipe.serving.predictor import Predictor
 from fgpipe.stages.preprocess import histograms_of, preprocess, statistics_of
 from tests.support.ports import fake_ports
@@ -125,7 +125,8 @@ def odd(tmp_path: Path) -> tuple[Path, Stored[Manifest]]:
         pixels = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
         name = f"images/{index}.{'png' if index % 2 else 'jpg'}"
         Image.fromarray(pixels).save(raw / name)
-        rows.append({"path": name, "split": "test" if index == 4 else "train", "box": box})
+        split = SPLITS[max(0, index - 1)]
+        rows.append({"path": name, "split": split, "box": box})
     return raw, stored_manifest(pd.DataFrame(rows), tmp_path)
 
 
@@ -164,14 +165,26 @@ def test_the_predictor_is_given_the_very_bytes_that_training_was(
             assert np.array_equal(prepared, pixels[row]), (resize, contrast, path)
 
 
-def test_data_without_a_training_image_are_refused(
-    odd: tuple[Path, Stored[Manifest]], tmp_path: Path
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("protocol", "way_out"), [("given", "the column `split`"), ("stable", "manifest.fractions")]
+)
+def test_data_without_an_image_in_a_split_are_refused(
+    odd: tuple[Path, Stored[Manifest]],
+    tmp_path: Path,
+    split: Split,
+    protocol: Protocol,
+    way_out: str,
 ) -> None:
-    table = read_table(odd[1].payload).assign(split="test")
-    manifest = stored_manifest(table, tmp_path)
+    table = read_table(odd[1].payload)
+    other = SPLITS[SPLITS.index(split) - 1]
+    table["split"] = table["split"].replace(split, other)
+    manifest = stored_manifest(table, tmp_path, protocol=protocol)
 
-    with pytest.raises(DataError, match=r"none of 5 images is in the train split.*protocol"):
+    with pytest.raises(DataError, match=rf"none of 5 images is in the split {split} .*{way_out}"):
         run_odd((odd[0], manifest), tmp_path / "out", config())
+
+    assert not list((tmp_path / "out" / "payload").iterdir())
 
 
 def test_images_without_a_box_are_taken_whole_and_counted(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fgpipe.errors import ConfigError, DataError
 from fgpipe.images.table import read_table
+from fgpipe.nn.backbones import Backbone
 from fgpipe.pipeline import run_stage
 from fgpipe.pretraining import loop, probes
 from fgpipe.pretraining.checkpoint import Progress, save_progress
@@ -205,13 +206,15 @@ def test_one_that_cannot_be_read_is_named(ready: Path) -> None:
 @pytest.mark.usefixtures("never_worse")
 def test_training_starts_from_what_was_handed_on(ready: Path) -> None:
     write_unlabelled(ready, 3)
-    record = pretrain(ready)
-    change_params(ready, train={"backbone_rate": 0.0, "epochs": 1})
+    weights = ready / "weights.safetensors"
+    save_file(Backbone("test_resnet").network.state_dict(), weights)
+    change_params(ready, train={"weights": str(weights), "backbone_rate": 0.0, "epochs": 1})
+    record = pretrain(ready, weights=str(weights))
 
     trained = run_stage("train", root=ready, ports=fake_ports(ready))
 
     assert isinstance(trained, TrainedModel)
-    assert trained.initial_weights == "simsiam from scratch"
+    assert trained.initial_weights == "simsiam from file weights.safetensors"
     assert trained.pretrained_sha256 == record.sha256()
     kept = load_file(ready / "data" / "05_train" / "payload" / "model.safetensors")
     start = load_file(ready / PAYLOAD / "backbone.safetensors")
@@ -251,6 +254,38 @@ def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, str], messag
 
     with pytest.raises(ConfigError, match=message):
         pretrain(ready, **values)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "views_px", "message"),
+    [
+        (
+            "test_vit",
+            40,
+            r"pretrain.image_size_px \(40\) must be a multiple of the stride .* \(16\)",
+        ),
+        ("test_vit_relpos", 32, r"\(32\) must be preprocess.image_size_px \(64\) .* of one size"),
+        ("vit_small_patch14_dinov2", 64, r"preprocess.image_size_px \(64\) must be a multiple"),
+    ],
+)
+def test_views_that_the_backbone_does_not_take_are_refused_with_a_size_that_it_takes(
+    ready: Path, backbone: str, views_px: int, message: str
+) -> None:
+    change_params(ready, train={"backbone": backbone})
+
+    with pytest.raises(ConfigError, match=message):
+        pretrain(ready, backbone=backbone, image_size_px=views_px)
+
+
+@pytest.mark.parametrize("backbone", ["seed_cnn", "test_vit_relpos"])
+def test_a_backbone_of_one_size_is_pretrained_on_views_of_the_images_size(
+    ready: Path, backbone: str
+) -> None:
+    change_params(ready, train={"backbone": backbone})
+
+    record = pretrain(ready, backbone=backbone, image_size_px=64, epochs=1)
+
+    assert outcome(record).backbone == backbone
 
 
 def test_a_gpu_that_is_not_there_is_named(ready: Path) -> None:

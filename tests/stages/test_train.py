@@ -306,6 +306,10 @@ def test_a_graph_that_does_otherwise_than_torch_fails_the_stage(
             "checkpoint_activations: seed_cnn keeps its activations",
         ),
         ({"backbone": "test_vit", "mid_level": True}, "mid_level: test_vit has no finer map"),
+        (
+            {"backbone": "seed_cnn", "head": "isqrt"},
+            r"train.head \(isqrt\) .* one cell for train.backbone seed_cnn",
+        ),
         ({"weights": "missing.safetensors"}, "missing.safetensors is neither"),
         ({"device": "cuda"}, "torch sees no GPU"),
         ({"augment": "mine.json"}, r"train.augment \(mine.json\) does not exist"),

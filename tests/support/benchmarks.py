@@ -38,6 +38,8 @@ class FakeStages:
         """What running a stage with that head and seed raises, after a part of its work."""
         self.arrays: list[list[str]] = []
         """Arrays that there are whenever a stage begins."""
+        self.params: list[dict[str, dict[str, object]]] = []
+        """Parameters of every stage that ran."""
         self.has_parents = False
 
     def tools(self) -> Tools:
@@ -51,6 +53,7 @@ class FakeStages:
         params = yaml.safe_load((root / "params.yaml").read_text())
         head, seed = params["train"]["head"], params["train"]["seed"]
         self.ran.append((stage, head, seed))
+        self.params.append(params)
         self.arrays.append(sorted(path.name for path in _arrays(root)))
         folder = root / stage_named(stage).folder
         for out in stage_named(stage).folders:

@@ -44,4 +44,6 @@ def make_course(**changes: Any) -> Course:
 
 def make_learner(name: MethodName = "byol") -> Learner:
     """A tiny backbone and its heads."""
-    return create_learner(name, build_encoder("test_resnet", seed=0), momentum=0.9, seed=1)
+    return create_learner(
+        name, build_encoder("test_resnet", image_size_px=32, seed=0), momentum=0.9, seed=1
+    )

@@ -4,8 +4,9 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic.fields import FieldInfo
 
-from fgpipe.config import AUGMENTATIONS, GateConfig, ValidateConfig, load_params
+from fgpipe.config import AUGMENTATIONS, GateConfig, Params, Section, ValidateConfig, load_params
 from fgpipe.errors import ConfigError
 from fgpipe.pipeline import STAGES
 from fgpipe.records import ColorSpace
@@ -85,6 +86,31 @@ def test_a_value_of_the_wrong_type_is_named_and_quoted(
 
     assert f"  {section}.{key}" in text
     assert "['surprise']" in text
+
+
+def fields_of(section: str) -> dict[str, FieldInfo]:
+    fields = {field.alias or name: field for name, field in Params.model_fields.items()}
+    type_ = fields[section].annotation
+    assert type_ is not None
+    assert issubclass(type_, Section)
+    return type_.model_fields
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [(name, key) for name, key in ALL_KEYS if fields_of(name)[key].annotation is not bool],
+)
+def test_true_and_false_are_taken_for_no_number(
+    section: str, key: str, value: object, tmp_path: Path
+) -> None:
+    content = shipped()
+    content[section][key] = value
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"  {section}.{key}" in text
+    assert f"(it is {value!r})" in text
 
 
 @pytest.mark.parametrize("section", shipped())
@@ -250,6 +276,7 @@ SEED_CNN = {"backbone": "seed_cnn", "weights": "scratch", "frozen_stages": 0}
         ({"weights": "packaged"}, "weights (packaged) must be scratch or a file under backbone"),
         ({"weights": "timm"}, "weights (timm) must be scratch or a file under backbone"),
         ({"frozen_stages": 2}, "frozen_stages (2) must be 0 under weights (scratch)"),
+        ({"backbone_rate": 0}, "backbone_rate (0) must be above 0 under weights (scratch)"),
     ],
 )
 def test_what_the_seed_network_cannot_do_is_refused(
@@ -267,11 +294,58 @@ def test_what_the_seed_network_cannot_do_is_refused(
 
 def test_the_seed_network_starts_from_a_file_as_well(tmp_path: Path) -> None:
     content = shipped()
-    content["train"] |= SEED_CNN | {"weights": "model.safetensors", "frozen_stages": 2}
+    frozen = {"frozen_stages": 2, "backbone_rate": 0}
+    content["train"] |= SEED_CNN | {"weights": "model.safetensors"} | frozen
 
     params = load_params(written(content, tmp_path))
 
     assert params.train.weights == "model.safetensors"
+
+
+@pytest.mark.parametrize("low_size_px", [224, 448])
+def test_a_low_size_that_is_not_below_the_images_is_refused_with_both(
+    low_size_px: int, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["train"] |= {"low_size_px": low_size_px, "finish_epochs": 2}
+
+    text = refusal(written(content, tmp_path))
+
+    assert f"train.low_size_px ({low_size_px}) must be below preprocess.image_size_px (224)" in text
+    content["train"]["low_size_px"] = 223
+    assert load_params(written(content, tmp_path)).train.low_size_px == 223
+
+
+@pytest.mark.parametrize(
+    ("augment", "views"),
+    [("none", "flips"), ("none", "mirror"), ("flips", "square"), ("light", "flips")],
+)
+def test_views_that_training_never_shows_are_doubted_by_evaluation_alone(
+    augment: str, views: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["train"]["augment"], content["evaluate"]["views"] = augment, views
+
+    params = load_params(written(content, tmp_path))
+
+    (doubt,) = params.doubts("evaluate")
+    assert f"evaluate.views ({views}) looks at" in doubt
+    assert f"train.augment ({augment}) never showed" in doubt
+    assert doubt.endswith("textures")
+    assert params.doubts("train") == ()
+
+
+@pytest.mark.parametrize(
+    ("augment", "views"),
+    [("none", "one"), ("flips", "flips"), ("light", "mirror"), ("mine.json", "square")],
+)
+def test_views_that_training_shows_or_may_show_are_not_doubted(
+    augment: str, views: str, tmp_path: Path
+) -> None:
+    content = shipped()
+    content["train"]["augment"], content["evaluate"]["views"] = augment, views
+
+    assert load_params(written(content, tmp_path)).doubts("evaluate") == ()
 
 
 @pytest.mark.parametrize("key", ["backbone", "weights"])

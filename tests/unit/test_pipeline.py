@@ -45,6 +45,20 @@ def test_bad_parameters_are_refused_before_anything_is_removed(project: Path) ->
     assert (project / "data" / "01_manifest" / "record.json").exists()
 
 
+def test_what_is_doubted_of_the_parameters_is_a_warning_of_the_stage_it_concerns(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_params(project, train={"augment": "none"}, evaluate={"views": "flips"})
+    run_stage("manifest", root=project, ports=fake_ports(project))
+    before = capsys.readouterr().err
+
+    with pytest.raises(NotReadyError):
+        run_stage("evaluate", root=project, ports=fake_ports(project))
+
+    assert "warning" not in before
+    assert "warning: evaluate.views (flips)" in capsys.readouterr().err
+
+
 def test_a_stage_before_its_time_names_what_is_missing(project: Path) -> None:
     with pytest.raises(
         NotReadyError, match=r"01_manifest/record\.json does not exist; `dvc repro`"

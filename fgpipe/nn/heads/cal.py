@@ -33,9 +33,10 @@ class CalHead(Head):
     Categorization and Re-identification"; the pooling and the centres are those of Hu et al.,
     "See Better Before Looking Closer". Differs in what those do with pixels: there are no
     attention crops and drops, which would pass the backbone twice more. The two
-    cross-entropies are averaged, so that the loss compares with other heads'. The centres
-    are plain moving means of an update's images, not one image after the other, and an
-    image of mixed classes has the one of its largest share.
+    cross-entropies are averaged, not summed; with the distance to the centres on top, the loss
+    compares with no other head's. The centres are plain moving means of an update's images,
+    not one image after the other, and an image of mixed classes has the one of its largest
+    share.
     """
 
     centres: Tensor

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_image
 
-from fgpipe.config import AUGMENTATIONS
+from fgpipe.config import AUGMENTATIONS, VIEWS_SHOWN
 from fgpipe.errors import ConfigError
 from fgpipe.images.augmentations import POLICIES, Augmentation, _trivial, augmentation, erased
 
@@ -27,6 +27,20 @@ def drawn(augment: Augmentation, n: int, image: np.ndarray = PHOTO) -> list[np.n
 
 def test_the_policies_are_those_that_the_parameters_name() -> None:
     assert tuple(POLICIES) == AUGMENTATIONS
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_views_that_a_policy_shows_are_those_of_its_reflections(name: str) -> None:
+    steps = {type(step) for step in POLICIES[name]()}
+
+    shown = ["one"]
+    if steps & {A.HorizontalFlip, A.D4}:
+        shown.append("mirror")
+    if {A.HorizontalFlip, A.VerticalFlip} <= steps or A.D4 in steps:
+        shown.append("flips")
+    if A.D4 in steps:
+        shown.append("square")
+    assert VIEWS_SHOWN[name] == tuple(shown)
 
 
 @pytest.mark.parametrize("name", CHANGING)

@@ -45,6 +45,26 @@ def test_a_file_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
             load_weights(Backbone("test_resnet"), weights=str(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "odd"),
+    [
+        ([torch.zeros(2)], "a value of type list"),
+        (torch.zeros(2), "a value of type Tensor"),
+        ({"conv1.weight": torch.zeros(2), "epoch": 3}, "'epoch' of type int"),
+        ({"state_dict": {"conv1.weight": torch.zeros(2)}}, "'state_dict' of type dict"),
+        ({0: torch.zeros(2)}, "0 of type Tensor"),
+    ],
+)
+def test_a_file_that_holds_more_or_other_than_named_tensors_is_refused(
+    content: object, odd: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+
+    with pytest.raises(ConfigError, match=f"weights.pth holds {odd}, where .*state_dict"):
+        load_weights(Backbone("test_resnet"), weights=str(path))
+
+
 def test_a_pickle_that_would_run_code_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "evil.pth"
     torch.save({"conv1.weight": _Evil(tmp_path / "ran")}, path)

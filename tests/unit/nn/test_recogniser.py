@@ -5,8 +5,9 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from fgpipe.errors import ConfigError
 from fgpipe.nn.export import export_graph
-from fgpipe.nn.recogniser import build
+from fgpipe.nn.recogniser import build, check_cells
 from fgpipe.records import RecogniserSpec
 
 
@@ -40,6 +41,31 @@ def test_a_specification_and_a_seed_give_the_same_weights_and_leave_the_generato
     weights = [next(network.parameters()) for network in (one, other, third)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "low_size_px", "key"),
+    [
+        ("tf_efficientnet_lite0", 32, 0, "preprocess.image_size_px (32)"),
+        ("seed_cnn", 64, 0, "preprocess.image_size_px (64)"),
+        ("test_vit", 64, 16, "train.low_size_px (16)"),
+    ],
+)
+def test_a_map_of_one_cell_is_refused_where_the_head_reads_what_varies_over_it(
+    backbone: str, size_px: int, low_size_px: int, key: str
+) -> None:
+    chosen = spec("isqrt", backbone=backbone).model_copy(update={"image_size_px": size_px})
+
+    with pytest.raises(ConfigError) as error:
+        check_cells(chosen, low_size_px=low_size_px)
+
+    assert str(error.value).startswith("train.head (isqrt) reads how channels vary over")
+    assert f"one cell for train.backbone {backbone} at {key}; choose another" in str(error.value)
+    check_cells(chosen.model_copy(update={"head": "linear"}), low_size_px=low_size_px)
+
+
+def test_a_map_of_more_cells_is_not() -> None:
+    check_cells(spec("isqrt", backbone="tf_efficientnet_lite0"), low_size_px=33)
 
 
 def test_normalisation_is_the_specifications() -> None:

@@ -228,6 +228,38 @@ def test_other_weights_under_the_same_name_train_anew(root: Path, stages: FakeSt
     assert n_ran(stages)["train"] == 3
 
 
+@pytest.fixture
+def pretrained(root: Path) -> Path:
+    """The file of weights that all of the benchmark's pretrainings start from."""
+    file = root / "start.safetensors"
+    file.write_bytes(b"1")
+    weights = {"pretrain.weights": file.name, "train.weights": file.name}
+    ask(root, grid=None, seeds=1, variants={"start": {"pretrain.method": "byol"} | weights})
+    return file
+
+
+def test_pretraining_and_training_find_a_file_of_weights(
+    root: Path, stages: FakeStages, pretrained: Path
+) -> None:
+    run(root, stages)
+
+    found = {params[name]["weights"] for params in stages.params for name in ("pretrain", "train")}
+    assert found == {str(pretrained)}
+
+
+def test_other_weights_under_the_same_name_are_pretrained_anew(
+    root: Path, stages: FakeStages, pretrained: Path
+) -> None:
+    stages.errors["train", "linear", 0] = KilledError()
+    with pytest.raises(KilledError):
+        run(root, stages)
+    pretrained.write_bytes(b"2")
+
+    run(root, stages)
+
+    assert n_ran(stages)["pretrain"] == 2
+
+
 def test_a_training_that_fails_keeps_none_of_the_others(root: Path, stages: FakeStages) -> None:
     stages.errors["train", "gru", 1] = PipelineError("the loss is not finite")
 

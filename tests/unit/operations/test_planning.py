@@ -11,6 +11,7 @@ from fgpipe.operations.planning import (
     _low_size,
     schedule,
 )
+from fgpipe.records import HeadName, RecogniserSpec
 from fgpipe.training.rehearsal import Pace
 
 PACE = Pace(step=1.0, low_step=0.4, validation=5.0, head=7.0)
@@ -60,6 +61,27 @@ def test_a_plan_fits_and_one_epoch_more_does_not(seconds: float, head_epochs: in
         assert seconds - expected < 55
 
 
-def test_a_backbone_that_takes_one_size_is_planned_at_that_size() -> None:
-    assert _low_size("seed_cnn", size_px=64) == 0
-    assert _low_size("test_resnet", size_px=224) == 160
+@pytest.mark.parametrize(
+    ("backbone", "head", "size_px", "low_px"),
+    [
+        ("test_resnet", "isqrt", 224, 160),
+        ("test_resnet", "linear", 64, 32),
+        ("test_resnet", "isqrt", 64, 0),
+        ("test_resnet", "linear", 32, 0),
+        ("seed_cnn", "linear", 64, 0),
+    ],
+)
+def test_where_no_low_size_is_taken_all_is_planned_at_the_full_one(
+    backbone: str, head: HeadName, size_px: int, low_px: int
+) -> None:
+    spec = RecogniserSpec(
+        backbone=backbone,
+        head=head,
+        n_classes=2,
+        dropout=0.0,
+        image_size_px=size_px,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+
+    assert _low_size(spec) == low_px

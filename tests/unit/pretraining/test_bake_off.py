@@ -7,14 +7,14 @@ from tests.support.pretraining import make_probe
 
 
 def weights(*, seed: int = 0, scale: float = 1.0) -> dict[str, torch.Tensor]:
-    state = build_encoder("test_resnet", seed=seed).backbone.network.state_dict()
+    state = build_encoder("test_resnet", image_size_px=32, seed=seed).backbone.network.state_dict()
     return {
         name: value * scale if value.is_floating_point() else value for name, value in state.items()
     }
 
 
 def test_weights_that_are_worse_are_refused_with_both_numbers() -> None:
-    encoder = build_encoder("test_resnet", seed=5)
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=5)
 
     verdict = bake_off(
         encoder, make_probe(), before=weights(), after=weights(scale=0.0), precision="fp32"
@@ -28,7 +28,7 @@ def test_weights_that_are_worse_are_refused_with_both_numbers() -> None:
 
 
 def test_weights_that_are_better_are_handed_on() -> None:
-    encoder = build_encoder("test_resnet", seed=5)
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=5)
 
     verdict = bake_off(
         encoder, make_probe(), before=weights(scale=0.0), after=weights(), precision="fp32"
@@ -39,7 +39,7 @@ def test_weights_that_are_better_are_handed_on() -> None:
 
 
 def test_weights_that_are_as_good_are_handed_on() -> None:
-    encoder = build_encoder("test_resnet", seed=5)
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=5)
 
     verdict = bake_off(encoder, make_probe(), before=weights(), after=weights(), precision="fp32")
 
@@ -48,11 +48,14 @@ def test_weights_that_are_as_good_are_handed_on() -> None:
 
 
 def test_figures_are_those_of_the_weights_named() -> None:
-    one, other = build_encoder("test_resnet", seed=0), build_encoder("test_resnet", seed=1)
+    one, other = (
+        build_encoder("test_resnet", image_size_px=32, seed=0),
+        build_encoder("test_resnet", image_size_px=32, seed=1),
+    )
     probe = make_probe()
 
     verdict = bake_off(
-        build_encoder("test_resnet", seed=5),
+        build_encoder("test_resnet", image_size_px=32, seed=5),
         probe,
         before=weights(),
         after=weights(seed=1),
@@ -64,7 +67,7 @@ def test_figures_are_those_of_the_weights_named() -> None:
 
 
 def test_where_nothing_was_learnt_the_start_stands() -> None:
-    encoder = build_encoder("test_resnet", seed=5)
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=5)
 
     verdict = bake_off(encoder, make_probe(), before=weights(), after={}, precision="fp32")
 

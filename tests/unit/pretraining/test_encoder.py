@@ -8,7 +8,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint
 
 
 def test_a_row_is_the_mean_over_space_of_the_backbones_map() -> None:
-    encoder = build_encoder("test_resnet", seed=0)
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=0)
 
     rows = embed(encoder, IMAGES, rows=np.array([2, 0]), precision="fp32")
 
@@ -19,7 +19,7 @@ def test_a_row_is_the_mean_over_space_of_the_backbones_map() -> None:
 
 
 def test_in_grey_an_image_and_its_grey_look_alike() -> None:
-    encoder = build_encoder("test_resnet", seed=0, color_space="gray")
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=0, color_space="gray")
     greys = np.stack([without_color(image) for image in IMAGES])
     every = np.arange(3)
 
@@ -28,5 +28,7 @@ def test_in_grey_an_image_and_its_grey_look_alike() -> None:
     )
 
     assert np.allclose(found, expected, atol=0.01 * np.ptp(expected))
-    in_colour = embed(build_encoder("test_resnet", seed=0), IMAGES, rows=every, precision="fp32")
+    in_colour = embed(
+        build_encoder("test_resnet", image_size_px=32, seed=0), IMAGES, rows=every, precision="fp32"
+    )
     assert not np.allclose(found, in_colour, atol=0.01 * np.ptp(expected))

@@ -22,7 +22,9 @@ with_teacher = pytest.mark.parametrize("name", ["byol", "dino"])
 
 
 def learner(name: MethodName, *, momentum: float = 0.9) -> Learner:
-    return create_learner(name, build_encoder("test_resnet", seed=0), momentum=momentum, seed=1)
+    return create_learner(
+        name, build_encoder("test_resnet", image_size_px=32, seed=0), momentum=momentum, seed=1
+    )
 
 
 def views(n_images: int = 8) -> tuple[Tensor, Tensor]:

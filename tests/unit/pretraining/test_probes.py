@@ -74,7 +74,7 @@ def test_of_many_training_images_a_sample_is_known() -> None:
 
 
 def test_rows_are_means_over_space_of_the_normalised_images_feature_maps() -> None:
-    encoder, probe = build_encoder("test_resnet", seed=0), make_probe()
+    encoder, probe = build_encoder("test_resnet", image_size_px=32, seed=0), make_probe()
 
     found = look(encoder, probe, precision="fp32")
 
