@@ -271,7 +271,8 @@ class TrainConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1), Number]
     """Under ``ema``: what a step keeps of the average."""
     patience: Count
-    """Epochs without a better validation loss after which training stops."""
+    """Epochs without a better validation loss after which training stops; the last
+    ``finish_epochs`` have a patience of their own."""
     seed: Seed
     """Of initial head weights, order, augmentation and dropout."""
     device: Literal["auto", "cpu", "cuda"]

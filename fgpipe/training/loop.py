@@ -159,12 +159,13 @@ def fit(
 def is_over(progress: Progress, *, recipe: Recipe) -> bool:
     """Whether all epochs are done, or ``patience`` of them brought nothing.
 
-    Epochs at a low size are not held against those to come at the full one.
+    The last epochs at the full size have a patience of their own, counted from their start:
+    those at a low size are not held against them.
     """
     done = len(progress.curves)
-    if done >= recipe.epochs:
-        return True
-    return done - progress.best_epoch >= recipe.patience and recipe.size_px(done + 1) is None
+    is_finishing = recipe.low_size_px and recipe.finish_epochs
+    n_low = recipe.epochs - recipe.finish_epochs if is_finishing else 0
+    return done >= recipe.epochs or done - max(progress.best_epoch, n_low) >= recipe.patience
 
 
 def start(network: Recogniser, course: Course, *, folder: Path | None, team: Team = ALONE) -> State:

@@ -166,12 +166,33 @@ def test_training_stops_when_patience_is_over_and_not_before() -> None:
 
 
 def test_patience_does_not_end_a_training_before_its_epochs_at_the_full_size() -> None:
-    recipe = replace(RECIPE, epochs=6, patience=1, low_size_px=24, finish_epochs=2)
+    recipe = replace(RECIPE, epochs=12, patience=4, low_size_px=24, finish_epochs=3)
 
     def over(n_done: int) -> bool:
-        return is_over(Progress(curves=figures(*np.linspace(1, 2, n_done)), kept={}), recipe=recipe)
+        losses = [3.0, 2.0, 1.0, *np.linspace(1.1, 2, 9)][:n_done]
+        return is_over(Progress(curves=figures(*losses), kept={}), recipe=recipe)
 
-    assert [over(n_done) for n_done in range(7)] == [False] * 4 + [True] * 3
+    assert [over(n_done) for n_done in range(13)] == [False] * 12 + [True]
+
+
+def test_epochs_at_the_full_size_have_a_patience_of_their_own() -> None:
+    recipe = replace(RECIPE, epochs=10, patience=2, low_size_px=24, finish_epochs=6)
+
+    def over(*losses: float) -> bool:
+        return is_over(Progress(curves=figures(*losses), kept={}), recipe=recipe)
+
+    assert not over(1.0, 1.1, 1.2, 1.3, 1.4)
+    assert over(1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    assert not over(1.0, 1.1, 1.2, 1.3, 0.9, 1.5)
+    assert over(1.0, 1.1, 1.2, 1.3, 0.9, 1.5, 1.6)
+
+
+def test_without_epochs_at_the_full_size_patience_is_as_without_a_low_one() -> None:
+    recipe = replace(RECIPE, epochs=10, patience=2, low_size_px=24, finish_epochs=0)
+
+    progress = Progress(curves=figures(1.0, 1.1, 1.2), kept={})
+
+    assert is_over(progress, recipe=recipe)
 
 
 def test_a_soup_is_of_epochs_that_were_done(examples: Examples, tmp_path: Path) -> None:
