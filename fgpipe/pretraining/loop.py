@@ -164,10 +164,11 @@ def next_epoch(progress: Progress, course: Course) -> None:
     )
     progress.curves = (*progress.curves, figures)
     _keep_if_best(progress)
+    speed = stopwatch.speed(len(course.images), device=course.resolved.device)
     tqdm.write(
         f"pretraining epoch {epoch}/{recipe.epochs}: loss {figures.loss:.3f}, spread "
         f"{figures.spread:.3f}, effective rank {figures.effective_rank:.1f}, neighbours "
-        f"{figures.neighbour_accuracy:.3f}; {stopwatch.speed(len(course.images))}"
+        f"{figures.neighbour_accuracy:.3f}; {speed}"
     )
 
 

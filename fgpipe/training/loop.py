@@ -250,7 +250,7 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
         losses.append(loss)
         bar.set_postfix(loss=f"{loss:.3f}")
     _validate(state, course, train_loss=float(np.mean(losses)))
-    return stopwatch.speed(len(examples.train))
+    return stopwatch.speed(len(examples.train), device=course.resolved.device)
 
 
 def mixed(
