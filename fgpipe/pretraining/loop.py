@@ -21,7 +21,8 @@ from fgpipe.pretraining.methods import Learner
 from fgpipe.pretraining.probes import Probe, epoch_figures, look
 from fgpipe.records import PretrainingFigures, Resolved
 from fgpipe.training.hardware import keep_freed_memory, set_determinism
-from fgpipe.training.precision import half_precision, is_out_of_memory
+from fgpipe.training.memory import is_out_of_memory
+from fgpipe.training.precision import half_precision
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import Stopwatch
 from fgpipe.training.tensor_files import Tensors
