@@ -41,6 +41,8 @@ def _no_bool(value: object) -> object:
 Number = BeforeValidator(_no_bool)
 Fraction = Annotated[float, Field(ge=0, le=1), Number]
 Positive = Annotated[float, Field(gt=0), Number]
+Rate = Annotated[float, Field(gt=0, le=100), Number]
+"""At 100 no optimiser learns, and steps do not overflow yet."""
 Count = Annotated[int, Field(ge=1), Number]
 Seed = Annotated[int, Field(ge=0, lt=2**32), Number]
 
@@ -175,7 +177,7 @@ class PretrainConfig(Section):
     """Passes over all images."""
     batch_size: Annotated[int, Field(ge=2), Number]
     """Images a step, each in two views."""
-    learning_rate: Positive
+    learning_rate: Rate
     """Peak rate of AdamW, for backbone and heads."""
     weight_decay: Annotated[float, Field(ge=0), Number]
     """Not applied to biases and norms."""
@@ -263,7 +265,7 @@ class TrainConfig(Section):
     norm sees one at a time."""
     optimiser: Literal["adamw", "nadam", "radam", "sgd"]
     """One of torch's; weights are decayed apart from the gradient but for ``sgd``."""
-    learning_rate: Positive
+    learning_rate: Rate
     """Peak rate of the head."""
     backbone_rate: Annotated[float, Field(ge=0, le=1), Number]
     """The backbone's rate as a fraction of ``learning_rate``; 0 freezes it."""
@@ -283,7 +285,8 @@ class TrainConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1), Number]
     """Under ``ema``: what a step keeps of the average."""
     patience: Count
-    """Epochs without a better validation loss after which training stops."""
+    """Epochs without a better validation loss after which training stops; the last
+    ``finish_epochs`` have a patience of their own."""
     seed: Seed
     """Of initial head weights, order, augmentation and dropout."""
     device: Literal["auto", "cpu", "cuda"]

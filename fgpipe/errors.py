@@ -10,7 +10,7 @@
     |   `-- UnavailableError  a network, port, tool or package is not there
     `-- PipelineError         fgpipe itself or a tool below it failed: exit code 1
         |-- ParityError       two ways of computing one thing disagree
-        `-- NotFiniteError    a loss is infinite or no number
+        `-- NotFiniteError    a loss, gradient or answer is infinite or no number
 
 A message names the thing, the value it has and the way out. A failed ``assert`` is a
 bug in fgpipe and keeps its traceback.
@@ -54,4 +54,4 @@ class ParityError(PipelineError):
 
 
 class NotFiniteError(PipelineError):
-    """The loss of a batch is infinite or no number."""
+    """A loss, a gradient or what a network answers is infinite or no number."""

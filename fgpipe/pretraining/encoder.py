@@ -9,10 +9,11 @@ from fgpipe.images.batches import Pixels, Rows, plain_batches
 from fgpipe.nn.backbones import Backbone, normalisation
 from fgpipe.nn.pixel_input import Images, PixelInput
 from fgpipe.records import ColorSpace
+from fgpipe.training.memory import in_parts
 from fgpipe.training.precision import half_precision
 
 IMAGES_AT_ONCE = 64
-"""That pass the backbone together where it is not trained."""
+"""That pass the backbone together where it is not trained and memory does."""
 
 
 class Encoder(nn.Module):
@@ -58,12 +59,18 @@ def embed(
         pixels: All images, memory-mapped.
         rows: Which of them, in this order.
         precision: ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        PipelineError: If memory does not do for one image.
     """
     encoder.eval()
     device = encoder.pixels.mean.device
+
+    def embedded(images: Tensor) -> Tensor:
+        of_images: Tensor = encoder(images.to(device)).cpu()
+        return of_images
+
+    batches = plain_batches(pixels, rows=rows, batch_size=IMAGES_AT_ONCE)
     with torch.inference_mode(), half_precision(device, precision):
-        parts = [
-            encoder(torch.from_numpy(images).to(device)).cpu().numpy()
-            for images, _ in plain_batches(pixels, rows=rows, batch_size=IMAGES_AT_ONCE)
-        ]
-    return np.concatenate(parts)
+        parts = list(in_parts(embedded, ((torch.from_numpy(images),) for images, _ in batches)))
+    return torch.cat(parts).numpy()

@@ -21,7 +21,8 @@ from fgpipe.pretraining.methods import Learner
 from fgpipe.pretraining.probes import Probe, epoch_figures, look
 from fgpipe.records import PretrainingFigures, Resolved
 from fgpipe.training.hardware import keep_freed_memory, set_determinism
-from fgpipe.training.precision import half_precision, is_out_of_memory
+from fgpipe.training.memory import is_out_of_memory
+from fgpipe.training.precision import half_precision
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import Stopwatch
 from fgpipe.training.tensor_files import Tensors
@@ -164,10 +165,11 @@ def next_epoch(progress: Progress, course: Course) -> None:
     )
     progress.curves = (*progress.curves, figures)
     _keep_if_best(progress)
+    speed = stopwatch.speed(len(course.images), device=course.resolved.device)
     tqdm.write(
         f"pretraining epoch {epoch}/{recipe.epochs}: loss {figures.loss:.3f}, spread "
         f"{figures.spread:.3f}, effective rank {figures.effective_rank:.1f}, neighbours "
-        f"{figures.neighbour_accuracy:.3f}; {stopwatch.speed(len(course.images))}"
+        f"{figures.neighbour_accuracy:.3f}; {speed}"
     )
 
 

@@ -72,7 +72,8 @@ def train(
 
     Raises:
         ConfigError: As :func:`prepare` does.
-        PipelineError: If the loss is not finite, or the graph does not do what torch does.
+        PipelineError: If a loss, a gradient or an answer is not finite, memory does not do, or
+            the graph does not do what torch does.
     """
     start = prepare(
         read_table(manifest.payload, columns=LEARNT_FROM),

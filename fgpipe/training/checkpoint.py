@@ -92,8 +92,7 @@ def restore_state(path: Path, state: State) -> bool:
     stepper.network.load_state_dict(below("network", file.tensors))
     restore_optimiser(stepper.optimiser, below("optimiser", file.tensors))
     stepper.n_parts = int(file.metadata["n_parts"])
-    if stepper.scaler.is_enabled():
-        stepper.scaler.load_state_dict(json.loads(file.metadata["scaler"]))
+    stepper.scaler.load_state_dict(json.loads(file.metadata["scaler"]))
     if state.average is not None:
         for name, value in below("average", file.tensors).items():
             state.average.weights[name].copy_(value)

@@ -17,9 +17,11 @@ import torch
 from jaxtyping import Float16, Int64
 from torch import Tensor
 
-from fgpipe.images.batches import epoch_order, plain_batches, seed_for, steps_per_epoch
+from fgpipe.images.batches import Rows, epoch_order, plain_batches, seed_for, steps_per_epoch
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
+from fgpipe.training.finite import gradient_scaler, is_spoiled, refuse
+from fgpipe.training.memory import in_parts
 from fgpipe.training.precision import half_precision
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
@@ -29,7 +31,7 @@ MAX_BYTES = 4_000_000_000
 """Largest file of maps; of more images a sample is taken, which does for a start."""
 
 IMAGES_AT_ONCE = 64
-"""That pass the backbone together."""
+"""That pass the backbone together, where memory does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,26 +55,32 @@ def map_images(
         precision: ``fp32``, ``bf16`` or ``fp16``.
         seed: Of the sample, where maps of all rows would take more than :data:`MAX_BYTES`.
         file: Where the maps are kept, for the caller to remove.
+
+    Raises:
+        PipelineError: If memory does not do for one image.
     """
     network.eval()
     device = next(network.parameters()).device
     rows = examples.train
     limit = float(np.finfo(np.float16).max)
+
+    def of_images(images: Tensor) -> Tensor:
+        features = network.features(images.to(device))
+        return features.float().clamp(-limit, limit).half().cpu()
+
+    def mapped(rows: Rows) -> Iterator[Tensor]:
+        batches = plain_batches(examples.pixels, rows=rows, batch_size=IMAGES_AT_ONCE)
+        return in_parts(of_images, ((torch.from_numpy(images),) for images, _ in batches))
+
     with torch.inference_mode(), half_precision(device, precision):
-
-        def mapped(images: np.ndarray) -> np.ndarray:
-            features = network.features(torch.from_numpy(images).to(device))
-            return features.float().clamp(-limit, limit).half().cpu().numpy()
-
-        shape = mapped(np.asarray(examples.pixels[rows[:1]])).shape[1:]
+        shape = next(mapped(rows[:1])).shape[1:]
         n_rows = min(len(rows), max(1, MAX_BYTES // (2 * int(np.prod(shape)))))
         if n_rows < len(rows):
             rows = np.sort(np.random.default_rng(seed).choice(rows, n_rows, replace=False))
         maps = np.memmap(file, dtype=np.float16, mode="w+", shape=(n_rows, *shape))
-        batches = plain_batches(examples.pixels, rows=rows, batch_size=IMAGES_AT_ONCE)
-        for number, (images, _) in enumerate(batches):
+        for number, part in enumerate(mapped(rows)):
             start = number * IMAGES_AT_ONCE
-            maps[start : start + len(images)] = mapped(images)
+            maps[start : start + len(part)] = part.numpy()
     return FeatureMaps(maps=maps, targets=examples.targets[rows])
 
 
@@ -84,6 +92,7 @@ def train_head(
     criterion: Criterion,
     precision: str,
     n_classes: int,
+    keep_in: Path | None,
 ) -> list[float]:
     """Train the head alone for the recipe's ``head_epochs``; each epoch's mean loss.
 
@@ -95,10 +104,16 @@ def train_head(
         criterion: What is minimised.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         n_classes: How many there are.
+        keep_in: Folder for a batch of maps whose loss or gradient is not finite; None keeps
+            none.
+
+    Raises:
+        NotFiniteError: If a loss or a gradient is not finite; the weights are as before it.
     """
     network.head.train()
     device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(network.head.parameters(), weight_decay=recipe.weight_decay)
+    scaler = gradient_scaler(device, precision)
     n_steps = steps_per_epoch(len(features.maps), batch_size=recipe.batch_size)
     means = []
     for epoch in range(recipe.head_epochs):
@@ -117,10 +132,16 @@ def train_head(
                     one_hot(targets.to(device), n_classes=n_classes),
                     criterion=criterion,
                 )
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
             losses.append(loss.item())
+            batch = {"maps": maps, "targets": targets}
+            if not np.isfinite(losses[-1]):
+                refuse(f"the head's loss is {losses[-1]}", batch=batch, keep_in=keep_in)
+            optimiser.zero_grad()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimiser)
+            scaler.update()
+            if is_spoiled(scaler):
+                refuse("the head's gradient is not finite", batch=batch, keep_in=keep_in)
         means.append(float(np.mean(losses)))
     return means
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from fgpipe.errors import PipelineError
 from fgpipe.images.augmentations import Augmentation
 from fgpipe.images.batches import seed_for, steps_per_epoch, training_batches
 from fgpipe.nn.losses import Criterion
@@ -22,7 +23,9 @@ from fgpipe.training.averaging import MovingAverage, greedy_soup
 from fgpipe.training.checkpoint import Progress, State, Weights, restore_state, save_state
 from fgpipe.training.distributed import ALONE, Team
 from fgpipe.training.features import map_images, train_head
+from fgpipe.training.finite import refuse
 from fgpipe.training.hardware import keep_freed_memory, set_determinism
+from fgpipe.training.memory import is_out_of_memory
 from fgpipe.training.mixing import class_maps, mix_batch
 from fgpipe.training.optimisers import create_optimiser, set_rates
 from fgpipe.training.recipe import Examples, Recipe
@@ -123,7 +126,8 @@ def fit(
         mean of several.
 
     Raises:
-        PipelineError: If the loss is not finite, or memory does not do for two images.
+        NotFiniteError: If a loss, a gradient or an answer on validation is not finite.
+        PipelineError: If memory does not do for two images.
     """
     torch.set_num_threads(max(1, course.resolved.threads // team.size))
     set_determinism(course.resolved.device, wanted=course.recipe.deterministic)
@@ -159,12 +163,13 @@ def fit(
 def is_over(progress: Progress, *, recipe: Recipe) -> bool:
     """Whether all epochs are done, or ``patience`` of them brought nothing.
 
-    Epochs at a low size are not held against those to come at the full one.
+    The last epochs at the full size have a patience of their own, counted from their start:
+    those at a low size are not held against them.
     """
     done = len(progress.curves)
-    if done >= recipe.epochs:
-        return True
-    return done - progress.best_epoch >= recipe.patience and recipe.size_px(done + 1) is None
+    is_finishing = recipe.low_size_px and recipe.finish_epochs
+    n_low = recipe.epochs - recipe.finish_epochs if is_finishing else 0
+    return done >= recipe.epochs or done - max(progress.best_epoch, n_low) >= recipe.patience
 
 
 def start(network: Recogniser, course: Course, *, folder: Path | None, team: Team = ALONE) -> State:
@@ -173,7 +178,7 @@ def start(network: Recogniser, course: Course, *, folder: Path | None, team: Tea
     Args:
         network: With its first weights, on its device.
         course: What is learnt and how.
-        folder: Where a batch whose loss is not finite is kept; None keeps none.
+        folder: Where a batch whose loss or gradient is not finite is kept; None keeps none.
         team: The processes that share each batch.
     """
     recipe = course.recipe
@@ -204,22 +209,37 @@ def start(network: Recogniser, course: Course, *, folder: Path | None, team: Tea
 
 
 def warm_up(state: State, course: Course, *, folder: Path) -> None:
-    """Train the head alone, on feature maps kept in ``folder`` for as long as it takes."""
+    """Train the head alone, on feature maps kept in ``folder`` for as long as it takes.
+
+    Raises:
+        NotFiniteError: If a loss or a gradient is not finite.
+        PipelineError: If memory does not do for one image, or a batch of maps.
+    """
     file = folder / "features.f16"
     folder.mkdir(parents=True, exist_ok=True)
     network, precision = state.stepper.network, course.resolved.precision
-    features = map_images(
-        network, course.examples, precision=precision, seed=course.recipe.seed, file=file
-    )
-    train_head(
-        network,
-        features,
-        recipe=course.recipe,
-        criterion=course.criterion,
-        precision=precision,
-        n_classes=course.examples.n_classes,
-    )
-    file.unlink()
+    try:
+        features = map_images(
+            network, course.examples, precision=precision, seed=course.recipe.seed, file=file
+        )
+        train_head(
+            network,
+            features,
+            recipe=course.recipe,
+            criterion=course.criterion,
+            precision=precision,
+            n_classes=course.examples.n_classes,
+            keep_in=folder,
+        )
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PipelineError(
+            f"memory does not do for the maps of {course.recipe.batch_size} images; a lower "
+            "train.batch_size or train.head_epochs: 0 takes less"
+        ) from None
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def next_epoch(state: State, course: Course) -> EpochSpeed:
@@ -249,8 +269,9 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
             state.average.update(stepper.network, step=step)
         losses.append(loss)
         bar.set_postfix(loss=f"{loss:.3f}")
+    stepper.check()
     _validate(state, course, train_loss=float(np.mean(losses)))
-    return stopwatch.speed(len(examples.train))
+    return stopwatch.speed(len(examples.train), device=course.resolved.device)
 
 
 def mixed(
@@ -280,11 +301,14 @@ def _validate(state: State, course: Course, *, train_loss: float) -> None:
     stepper, progress = state.stepper, state.progress
     weights = state.average.weights if state.average is not None else None
     stepper.team.level(stepper.network.buffers() if weights is None else weights.values())
+    epoch = len(progress.curves) + 1
     logits = _logits(state, course, weights=weights)
+    if not np.isfinite(logits).all():  # the last update spoilt the weights
+        refuse(f"an answer on validation after epoch {epoch} is not finite")
     figures = epoch_figures(
         logits,
         course.examples,
-        epoch=len(progress.curves) + 1,
+        epoch=epoch,
         learning_rate=stepper.optimiser.param_groups[-1]["lr"],
         train_loss=train_loss,
     )

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from fgpipe.images.boxes import Region
 from fgpipe.nn.recogniser import Recogniser
+from fgpipe.training.memory import in_parts
 from fgpipe.training.precision import half_precision
 
 Images = UInt8[Tensor, "batch height width 3"]
@@ -135,16 +136,18 @@ def class_maps(
         images: A batch.
         targets: Theirs.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        n_parts: In how many parts the batch fits into memory.
+        n_parts: In how many parts a step takes the batch; it is taken in more where memory
+            does not do for that.
+
+    Raises:
+        PipelineError: If memory does not do for one image.
     """
-    size = -(-len(images) // n_parts)
+
+    def class_map(part: Tensor, of_part: Tensor) -> Tensor:
+        return network.class_map(part, of_part).float()
+
     network.eval()
     with torch.no_grad(), half_precision(images.device, precision):
-        maps = [
-            network.class_map(part, of_part).float()
-            for part, of_part in zip(
-                torch.split(images, size), torch.split(targets, size), strict=True
-            )
-        ]
+        (maps,) = in_parts(class_map, [(images, targets)], n_parts=n_parts)
     network.train()
-    return torch.cat(maps)
+    return maps

@@ -1,4 +1,4 @@
-"""Half precision, and what memory that runs out looks like."""
+"""Half precision."""
 
 import contextlib
 
@@ -15,8 +15,3 @@ def half_precision(
     return torch.autocast(
         device.type, HALF.get(precision, torch.bfloat16), enabled=precision in HALF
     )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """On a GPU it has a class of its own; the CPU's allocator says it in words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

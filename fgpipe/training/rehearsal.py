@@ -69,6 +69,7 @@ def range_test(network: Recogniser, course: Course, *, n_steps: int = 100) -> Ra
             is no number or :data:`DIVERGED` times its lowest.
 
     Raises:
+        NotFiniteError: If the first loss is not finite, which is not for the rate.
         PipelineError: If no loss was found that falls.
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (the range test).
@@ -83,8 +84,10 @@ def range_test(network: Recogniser, course: Course, *, n_steps: int = 100) -> Ra
         set_rates(stepper.optimiser, float(factor))
         try:
             loss = stepper.step(*batch)
-        except NotFiniteError:  # the rate is too high
-            break
+        except NotFiniteError:
+            if not losses:
+                raise
+            break  # the rate is too high
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
         losses.append(smoothed / (1 - SMOOTHING ** (len(losses) + 1)))
         if losses[-1] > DIVERGED * min(losses):
@@ -154,8 +157,8 @@ def _stepper(network: Recogniser, course: Course) -> Stepper:
     torch.set_num_threads(course.resolved.threads)
     network.to(course.resolved.device).to(memory_format=torch.channels_last)
     torch.manual_seed(course.recipe.seed)
-    network.train()
     stepper = start(network, course, folder=None).stepper
+    network.train()  # what is frozen by then stays in evaluation
     if course.recipe.compile:
         stepper.compile()
     return stepper

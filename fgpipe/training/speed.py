@@ -66,17 +66,22 @@ class Stopwatch:
             self._waited += time.perf_counter() - asked
             yield batch
 
-    def speed(self, n_images: int) -> EpochSpeed:
-        """Of the epoch, once it is over and validated."""
+    def speed(self, n_images: int, *, device: str) -> EpochSpeed:
+        """Of the epoch, once it is over and validated.
+
+        Args:
+            n_images: That were trained on.
+            device: Which computed it; a GPU beside a CPU that trains holds nothing of it.
+        """
         return EpochSpeed(
             seconds=time.perf_counter() - self._start,
             images_per_second=n_images / self._trained,
             wait_fraction=self._waited / self._trained,
-            memory_mib=_peak_memory_mib(),
+            memory_mib=_peak_memory_mib(device),
         )
 
 
-def _peak_memory_mib() -> float:
-    if torch.cuda.is_available():
+def _peak_memory_mib(device: str) -> float:
+    if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from fgpipe.errors import NotFiniteError, PipelineError
+from fgpipe.errors import PipelineError
 from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
-from fgpipe.records import write_atomically
 from fgpipe.training.distributed import ALONE, Objective, Team, shared
-from fgpipe.training.precision import half_precision, is_out_of_memory
+from fgpipe.training.finite import gradient_scaler, is_spoiled, refuse
+from fgpipe.training.memory import is_out_of_memory, release_memory
+from fgpipe.training.precision import half_precision
 
 Images = UInt8[Tensor, "batch height width 3"]
 Targets = Float[Tensor, "batch classes"]
@@ -34,17 +35,19 @@ class Stepper:
     clip_norm: float
     """Longest gradient over all weights; 0 for any."""
     keep_in: Path | None
-    """Folder for a batch whose loss is not finite; None keeps none."""
+    """Folder for a batch whose loss or gradient is not finite; None keeps none."""
     n_parts: int = 1
     """Parts that a process's share of a batch is taken in, their gradients summed: twice as
     many each time that memory runs out, if there is one process."""
     objective: nn.Module = field(init=False)
     """From a batch to its loss, the gradients averaged over the team's processes."""
     scaler: torch.amp.GradScaler = field(init=False)
-    """Keeps small gradients from becoming 0 under ``fp16``."""
+    """Leaves out updates by gradients that are not finite."""
+    last: dict[str, Tensor] = field(init=False, default_factory=dict)
+    """The batch of the last update, whose gradient is not looked at yet."""
 
     def __post_init__(self) -> None:
-        self.scaler = torch.amp.GradScaler(enabled=self.precision == "fp16")
+        self.scaler = gradient_scaler(self.device, self.precision)
         self.objective = Objective(self.network, self.criterion)
 
     def share(self) -> None:
@@ -75,10 +78,11 @@ class Stepper:
             targets: Theirs.
 
         Raises:
-            NotFiniteError: If the loss is not finite; the weights are then unchanged and the
-                batch is kept.
+            NotFiniteError: If the loss is not finite, or the gradient of the step before, as
+                :meth:`check` does. That batch is kept, and has changed no weight.
             PipelineError: If memory does not do for two images.
         """
+        self.check()
         while True:
             try:
                 return self._step(images, targets)
@@ -87,8 +91,7 @@ class Stepper:
                     raise
                 reason = str(error).splitlines()[0]
             self.optimiser.zero_grad()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            release_memory()
             # Parts of two images are the smallest. One process of several cannot try again by
             # itself: the others wait for its gradients.
             if len(images) < 4 * self.n_parts or self.team.size > 1:
@@ -100,9 +103,21 @@ class Stepper:
                 )
             self.n_parts *= 2
 
+    def check(self) -> None:
+        """Refuse the last step if its gradient was not finite.
+
+        Not within that step: the next batch is made while a GPU is busy with the gradient.
+
+        Raises:
+            NotFiniteError: If so. Its batch is kept, and has changed no weight.
+        """
+        if is_spoiled(self.scaler):
+            self._refuse("the gradient is not finite", self.last)
+
     def _step(self, images: Images, targets: Targets) -> float:
         self.optimiser.zero_grad()
         total = 0.0
+        batch = {"images": images, "targets": targets}
         n_images = int(self.team.total(len(images)))
         # Of a part of one image there are no batch statistics; and every process has as many
         # parts, for it waits for the others at each.
@@ -116,7 +131,7 @@ class Stepper:
             value = self.team.total(loss.item() * share)
             if not np.isfinite(value):
                 self.optimiser.zero_grad()
-                self._refuse(value, images=images, targets=targets)
+                self._refuse(f"the loss is {value}", batch)
             # The processes' gradients are averaged, and are to be summed.
             scaled = self.scaler.scale(loss * (share * self.team.size))
             scaled.backward()  # type: ignore[no-untyped-call]
@@ -126,21 +141,15 @@ class Stepper:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        self.last = batch
         return total
 
-    def _refuse(self, value: float, *, images: Images, targets: Targets) -> None:
-        where = ""
+    def _refuse(self, what: str, batch: dict[str, Tensor]) -> NoReturn:
+        """End the training; the leader keeps the whole batch."""
+        whole = None
         if self.keep_in is not None:
-            kept = self.keep_in / "batch_not_finite.safetensors"
-            content = {"images": self._whole(images), "targets": self._whole(targets)}
-            if self.team.leads:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(kept, save(content))
-            where = f" (the batch is kept as {kept})"
-        raise NotFiniteError(
-            f"the loss is {value}{where}; a lower train.learning_rate, train.clip_norm: 1 or "
-            "train.precision: fp32 may help"
-        )
+            whole = {name: self._whole(share) for name, share in batch.items()}
+        refuse(what, batch=whole, keep_in=self.keep_in if self.team.leads else None)
 
     def _whole(self, share: Tensor) -> Tensor:
         """What the processes have of a batch, in the batch's order."""

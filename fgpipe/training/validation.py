@@ -1,6 +1,6 @@
 """What a network makes of images, and how good an epoch was on validation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -12,18 +12,19 @@ from fgpipe.images.batches import plain_batches
 from fgpipe.metrics.accuracy import coarse_accuracy, macro_recall, top1
 from fgpipe.metrics.calibration import fit_temperature, log_loss, softmax
 from fgpipe.records import EpochFigures
+from fgpipe.training.memory import in_parts
 from fgpipe.training.precision import half_precision
 from fgpipe.training.recipe import Examples
 
 Logits = Float64[np.ndarray, "images classes"]
 
 IMAGES_AT_ONCE = 64
-"""That pass the network together."""
+"""That pass the network together, where memory does."""
 
 
 def infer(
     network: nn.Module,
-    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
     precision: str,
     weights: Mapping[str, Tensor] | None = None,
@@ -35,15 +36,20 @@ def infer(
         batches: uint8 images, and their rows.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         weights: Of the network; None for its own.
+
+    Raises:
+        PipelineError: If memory does not do for one image.
     """
     network.eval()
     device = next(network.parameters()).device
     state = dict(weights or {})
+
+    def logits(images: Tensor) -> Tensor:
+        of_images: Tensor = functional_call(network, state, (images.to(device),))[0]
+        return of_images
+
     with torch.inference_mode(), half_precision(device, precision):
-        outputs = [
-            functional_call(network, state, (torch.from_numpy(images).to(device),))[0]
-            for images, _ in batches
-        ]
+        outputs = list(in_parts(logits, ((torch.from_numpy(images),) for images, _ in batches)))
     return torch.cat(outputs).double().cpu().numpy()
 
 

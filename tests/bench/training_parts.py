@@ -252,6 +252,7 @@ def head(world: World) -> Work:
             criterion=criterion,
             precision=world.precision,
             n_classes=N_CLASSES,
+            keep_in=None,
         )
 
     def behind_frozen() -> None:

@@ -55,6 +55,24 @@ def network(dropout: float = 0.2, *, backbone: str = "test_resnet") -> Recognise
     return build(spec, seed=0)
 
 
+def running_out_above(n_images: int, model: Recogniser, method: str = "loss") -> None:
+    """Have a method fail as the CPU's allocator does, for more images than these."""
+    original = getattr(model, method)
+
+    def hungry(images: torch.Tensor, *args: object, **how: object) -> torch.Tensor:
+        if len(images) > n_images:
+            torch.empty(2**60)  # nobody has an exabyte
+        result: torch.Tensor = original(images, *args, **how)
+        return result
+
+    setattr(model, method, hungry)
+
+
+def with_gradient_times(factor: float, model: Recogniser) -> None:
+    """Have the gradient of the classifier be another, the loss what it is."""
+    model.head.classifier.weight.register_hook(lambda gradient: factor * gradient)
+
+
 def forty_images() -> Examples:
     """Noisy, their class told by the brightness of one quarter."""
     generator = np.random.default_rng(0)

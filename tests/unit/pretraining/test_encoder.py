@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+from fgpipe.errors import PipelineError
 from fgpipe.images.recolouring import without_color
 from fgpipe.pretraining.encoder import build_encoder, embed
 
@@ -32,3 +34,24 @@ def test_in_grey_an_image_and_its_grey_look_alike() -> None:
         build_encoder("test_resnet", image_size_px=32, seed=0), IMAGES, rows=every, precision="fp32"
     )
     assert not np.allclose(found, in_colour, atol=0.01 * np.ptp(expected))
+
+
+def test_rows_are_the_same_where_memory_does_for_one_image_at_once() -> None:
+    encoder = build_encoder("test_resnet", seed=0)
+    expected = embed(encoder, IMAGES, rows=np.arange(3), precision="fp32")
+    original = encoder.forward
+    n_at_once = 1
+
+    def hungry(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > n_at_once:
+            torch.empty(2**60)  # nobody has an exabyte
+        return original(images)
+
+    encoder.forward = hungry
+
+    found = embed(encoder, IMAGES, rows=np.arange(3), precision="fp32")
+
+    assert np.allclose(found, expected, atol=1e-4)
+    n_at_once = 0
+    with pytest.raises(PipelineError, match="memory does not do for one image"):
+        embed(encoder, IMAGES, rows=np.arange(3), precision="fp32")

@@ -4,11 +4,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from fgpipe.errors import NotFiniteError
 from fgpipe.training import features as features_module
-from fgpipe.training.features import map_images, train_head
+from fgpipe.training.features import FeatureMaps, map_images, train_head
 from fgpipe.training.recipe import Examples
-from tests.support.learning import RECIPE, forty_images, network, plain_criterion
+from tests.support.learning import (
+    RECIPE,
+    forty_images,
+    network,
+    plain_criterion,
+    running_out_above,
+    with_gradient_times,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,18 @@ def test_of_more_maps_than_the_limit_a_sample_is_kept(
     assert np.array_equal(found.targets, whole.targets[of_whole])
 
 
+def test_maps_are_the_same_where_memory_does_for_few_images_at_once(
+    examples: Examples, tmp_path: Path
+) -> None:
+    model = network()
+    expected = map_images(model, examples, precision="fp32", seed=0, file=tmp_path / "expected")
+    running_out_above(5, model, "features")
+
+    found = map_images(model, examples, precision="fp32", seed=0, file=tmp_path / "maps")
+
+    assert np.allclose(found.maps, expected.maps, rtol=1e-2, atol=1e-3)
+
+
 def test_the_head_learns_and_the_backbone_stays(examples: Examples, tmp_path: Path) -> None:
     model = network()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
@@ -60,7 +81,81 @@ def test_the_head_learns_and_the_backbone_stays(examples: Examples, tmp_path: Pa
         criterion=plain_criterion(),
         precision="fp32",
         n_classes=4,
+        keep_in=None,
     )
 
     assert losses[-1] < losses[0]
     assert all(torch.equal(v, before[name]) for name, v in model.backbone.state_dict().items())
+
+
+def drawn_maps() -> FeatureMaps:
+    """Of sixteen images; nobody knows what they show."""
+    maps = np.random.default_rng(0).normal(size=(16, network().backbone.n_channels, 2, 2))
+    return FeatureMaps(maps=maps.astype(np.float16), targets=np.arange(16) % 4)
+
+
+def test_a_loss_of_the_head_that_is_not_finite_changes_no_weight_and_keeps_the_batch(
+    tmp_path: Path,
+) -> None:
+    model = network()
+    maps = drawn_maps()
+    maps.maps[:] = np.nan
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    with pytest.raises(NotFiniteError, match=r"the head's loss is nan.*batch_not.*learning_rate"):
+        train_head(
+            model,
+            maps,
+            recipe=replace(RECIPE, head_epochs=2),
+            criterion=plain_criterion(),
+            precision="fp32",
+            n_classes=4,
+            keep_in=tmp_path,
+        )
+
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    kept = load_file(tmp_path / "batch_not_finite.safetensors")
+    assert kept["maps"].shape == (8, *maps.maps.shape[1:])
+    assert kept["targets"].shape == (8,)
+
+
+def test_a_gradient_of_the_head_that_is_not_finite_changes_no_weight_and_keeps_the_batch(
+    tmp_path: Path,
+) -> None:
+    model = network()
+    with_gradient_times(torch.inf, model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    with pytest.raises(NotFiniteError, match=r"the head's gradient is not finite.*batch_not"):
+        train_head(
+            model,
+            drawn_maps(),
+            recipe=replace(RECIPE, head_epochs=2),
+            criterion=plain_criterion(),
+            precision="fp32",
+            n_classes=4,
+            keep_in=tmp_path,
+        )
+
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (tmp_path / "batch_not_finite.safetensors").exists()
+
+
+def test_under_fp16_the_head_learns_from_gradients_that_would_be_0_in_half_precision() -> None:
+    model = network()
+    before = model.head.classifier.weight.detach().clone()
+
+    def small(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return 3e-7 * plain_criterion()(logits, targets)
+
+    train_head(
+        model,
+        drawn_maps(),
+        recipe=replace(RECIPE, head_epochs=1, weight_decay=0.0),
+        criterion=small,
+        precision="fp16",
+        n_classes=4,
+        keep_in=None,
+    )
+
+    assert not torch.equal(model.head.classifier.weight, before)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.records import EpochFigures
 from fgpipe.training.checkpoint import Progress
 from fgpipe.training.loop import Fitted, is_over
 from fgpipe.training.recipe import Examples
 from fgpipe.training.speed import EpochSpeed
+from fgpipe.training.steps import Stepper
 from tests.support.learning import RECIPE, forty_images, network, same_weights, train
 
 RECIPES = {
@@ -166,12 +168,99 @@ def test_training_stops_when_patience_is_over_and_not_before() -> None:
 
 
 def test_patience_does_not_end_a_training_before_its_epochs_at_the_full_size() -> None:
-    recipe = replace(RECIPE, epochs=6, patience=1, low_size_px=24, finish_epochs=2)
+    recipe = replace(RECIPE, epochs=12, patience=4, low_size_px=24, finish_epochs=3)
 
     def over(n_done: int) -> bool:
-        return is_over(Progress(curves=figures(*np.linspace(1, 2, n_done)), kept={}), recipe=recipe)
+        losses = [3.0, 2.0, 1.0, *np.linspace(1.1, 2, 9)][:n_done]
+        return is_over(Progress(curves=figures(*losses), kept={}), recipe=recipe)
 
-    assert [over(n_done) for n_done in range(7)] == [False] * 4 + [True] * 3
+    assert [over(n_done) for n_done in range(13)] == [False] * 12 + [True]
+
+
+def test_epochs_at_the_full_size_have_a_patience_of_their_own() -> None:
+    recipe = replace(RECIPE, epochs=10, patience=2, low_size_px=24, finish_epochs=6)
+
+    def over(*losses: float) -> bool:
+        return is_over(Progress(curves=figures(*losses), kept={}), recipe=recipe)
+
+    assert not over(1.0, 1.1, 1.2, 1.3, 1.4)
+    assert over(1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    assert not over(1.0, 1.1, 1.2, 1.3, 0.9, 1.5)
+    assert over(1.0, 1.1, 1.2, 1.3, 0.9, 1.5, 1.6)
+
+
+def test_without_epochs_at_the_full_size_patience_is_as_without_a_low_one() -> None:
+    recipe = replace(RECIPE, epochs=10, patience=2, low_size_px=24, finish_epochs=0)
+
+    progress = Progress(curves=figures(1.0, 1.1, 1.2), kept={})
+
+    assert is_over(progress, recipe=recipe)
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema"])
+def test_weights_that_the_last_update_of_an_epoch_spoils_are_an_error_and_no_checkpoint(
+    examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaging: str
+) -> None:
+    n_steps = 0
+    original = Stepper.step
+
+    def spoiling(self: Stepper, images: torch.Tensor, targets: torch.Tensor) -> float:
+        nonlocal n_steps
+        loss = original(self, images, targets)
+        n_steps += 1
+        if n_steps == 8:
+            torch.nn.init.constant_(self.network.head.classifier.weight, torch.nan)
+        return loss
+
+    monkeypatch.setattr(Stepper, "step", spoiling)
+    told: list[int] = []
+
+    with pytest.raises(NotFiniteError, match=r"validation after epoch 2 is not finite; a lower"):
+        train(
+            examples,
+            tmp_path / "epoch",
+            replace(RECIPE, averaging=averaging),
+            on_epoch=lambda figures, speed: told.append(figures.epoch),
+        )
+
+    assert told == [1]
+
+
+def test_a_gradient_that_is_not_finite_ends_its_own_epoch(
+    examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_steps = 0
+    original = Stepper.step
+
+    def spoiling(self: Stepper, images: torch.Tensor, targets: torch.Tensor) -> float:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 4:
+            weight = self.network.head.classifier.weight
+            weight.register_hook(lambda gradient: torch.inf * gradient)
+        return original(self, images, targets)
+
+    monkeypatch.setattr(Stepper, "step", spoiling)
+
+    with pytest.raises(NotFiniteError, match=r"the gradient is not finite.*batch_not_finite"):
+        train(examples, tmp_path / "epoch")
+
+    assert n_steps == 4
+    assert not (tmp_path / "epoch").exists()
+
+
+def test_a_head_that_memory_does_not_do_for_is_told_what_takes_less(
+    examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*args: object, **how: object) -> torch.Tensor:
+        return torch.empty(2**60)  # nobody has an exabyte
+
+    monkeypatch.setattr(type(network().head), "loss", hungry)
+
+    with pytest.raises(PipelineError, match=r"the maps of 8 images; a lower train\.batch_size"):
+        train(examples, tmp_path / "epoch", replace(RECIPE, head_epochs=1))
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_soup_is_of_epochs_that_were_done(examples: Examples, tmp_path: Path) -> None:

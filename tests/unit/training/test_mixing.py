@@ -240,6 +240,16 @@ def test_class_maps_are_those_of_the_network_in_use_whatever_the_parts(n_parts: 
     assert not found.requires_grad
 
 
+def test_class_maps_are_taken_in_more_parts_where_memory_does_not_do() -> None:
+    model = network().train()
+    expected = class_maps(model, BATCH, ONE_HOT, precision="fp32", n_parts=1)
+    learning.running_out_above(2, model, "class_map")
+
+    found = class_maps(model, BATCH, ONE_HOT, precision="fp32", n_parts=1)
+
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
 def test_class_maps_change_nothing_of_the_network_and_leave_it_in_training() -> None:
     model = network().train()
     model.backbone.freeze(2)

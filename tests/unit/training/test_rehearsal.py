@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fgpipe.errors import PipelineError
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.training import rehearsal
 from fgpipe.training.recipe import Examples
 from fgpipe.training.rehearsal import measure_pace, range_test, steepest
@@ -48,6 +48,24 @@ def test_a_range_test_rises_by_one_factor_and_stops_where_the_loss_has_blown_up(
     assert found.rates[0] == pytest.approx(0.1 * rehearsal.LOWEST)
     assert len(found.rates) < 60
     assert found.rates[0] < found.suggested < found.rates[int(found.losses.argmin())] * 1.001
+
+
+def test_a_range_test_leaves_a_frozen_backbone_as_it_is(examples: Examples) -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+
+    range_test(model, course(examples, replace(RECIPE, backbone_rate=0.0)))
+
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_first_loss_that_is_not_finite_is_told_as_that(examples: Examples) -> None:
+    model = network()
+    torch.nn.init.constant_(model.head.classifier.bias, torch.nan)
+
+    with pytest.raises(NotFiniteError, match="the loss is nan"):
+        range_test(model, course(examples))
 
 
 def test_a_range_test_does_not_take_a_want_of_memory_for_a_rate_that_is_too_high(

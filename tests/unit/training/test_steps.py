@@ -1,18 +1,27 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from fgpipe.errors import PipelineError
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.training.distributed import Team
 from fgpipe.training.loop import start
 from fgpipe.training.optimisers import create_optimiser
 from fgpipe.training.recipe import Examples
 from fgpipe.training.steps import Stepper, one_hot
-from tests.support.learning import RECIPE, course, forty_images, network, plain_criterion
+from tests.support.learning import (
+    RECIPE,
+    course,
+    forty_images,
+    network,
+    plain_criterion,
+    running_out_above,
+    with_gradient_times,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +30,12 @@ def examples() -> Examples:
 
 
 def stepper(
-    model: Recogniser, *, backbone_rate: float = 0.5, clip_norm: float = 0.0, keep_in: Path = Path()
+    model: Recogniser,
+    *,
+    backbone_rate: float = 0.5,
+    clip_norm: float = 0.0,
+    precision: str = "fp32",
+    keep_in: Path = Path(),
 ) -> Stepper:
     model.train()
     optimiser = create_optimiser(
@@ -36,7 +50,7 @@ def stepper(
         network=model,
         optimiser=optimiser,
         criterion=plain_criterion(),
-        precision="fp32",
+        precision=precision,
         clip_norm=clip_norm,
         keep_in=keep_in,
     )
@@ -142,6 +156,41 @@ def test_a_loss_that_is_not_finite_stops_changes_no_weight_and_keeps_the_batch(
     assert kept["targets"].argmax(dim=1).tolist() == examples.targets[:16].tolist()
 
 
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+@pytest.mark.parametrize("factor", [torch.inf, torch.nan])
+def test_a_gradient_that_is_not_finite_changes_no_weight_and_its_own_batch_is_kept(
+    examples: Examples, tmp_path: Path, factor: float, clip_norm: float
+) -> None:
+    model = network()
+    with_gradient_times(factor, model)
+    doing = stepper(model, clip_norm=clip_norm, keep_in=tmp_path)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    loss = step(doing, examples)
+    with pytest.raises(NotFiniteError, match=r"gradient is not finite.*batch_not.*learning_rate"):
+        doing.step(torch.from_numpy(examples.pixels[16:24]), torch.eye(4).repeat(2, 1))
+
+    assert loss == pytest.approx(np.log(4), rel=0.2)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    kept = load_file(tmp_path / "batch_not_finite.safetensors")
+    assert torch.equal(kept["images"], torch.from_numpy(examples.pixels[:16]))
+    assert kept["targets"].argmax(dim=1).tolist() == examples.targets[:16].tolist()
+
+
+def test_a_scale_that_is_too_large_under_fp16_costs_steps_and_no_training(
+    examples: Examples,
+) -> None:
+    model = network(dropout=0.0)
+    doing = stepper(model, precision="fp16")
+    doing.scaler.load_state_dict({**doing.scaler.state_dict(), "scale": 2.0**24})
+
+    losses = [step(doing, examples) for _ in range(16)]
+    doing.check()
+
+    assert losses[1] == losses[0]
+    assert losses[-1] < losses[0]
+
+
 def test_a_gradient_longer_than_the_limit_is_shortened_to_it(examples: Examples) -> None:
     free, clipped = network(dropout=0.0), network(dropout=0.0)
 
@@ -226,18 +275,6 @@ def test_no_part_is_of_a_single_image(examples: Examples) -> None:
 
     assert sum(sizes) == 17
     assert min(sizes) == 2
-
-
-def running_out_above(n_images: int, model: Recogniser) -> None:
-    """Have the network's loss fail as the CPU's allocator does, for more images than these."""
-    original = model.loss
-
-    def loss(images: torch.Tensor, targets: torch.Tensor, **how: object) -> torch.Tensor:
-        if len(images) > n_images:
-            torch.empty(2**60)  # nobody has an exabyte
-        return original(images, targets, **how)
-
-    model.loss = loss
 
 
 def test_a_batch_that_memory_does_not_do_for_is_taken_in_parts(examples: Examples) -> None:
