@@ -6,6 +6,8 @@ Both write values into ``params.yaml`` and train nothing that is kept.
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError
 from fgpipe.images.batches import steps_per_epoch
@@ -13,11 +15,20 @@ from fgpipe.images.table import read_table
 from fgpipe.nn.backbones import check_low_size
 from fgpipe.nn.recogniser import check_cells
 from fgpipe.operations.params_file import write_values
-from fgpipe.pipeline import load_stored
+from fgpipe.pipeline import BASELINE, load_stored
 from fgpipe.ports import Reproducer, Scalar
-from fgpipe.records import Manifest, Preprocessed, Pretrained, RecogniserSpec
+from fgpipe.records import (
+    Baseline,
+    Manifest,
+    Preprocessed,
+    Pretrained,
+    RecogniserSpec,
+    TestTimeViews,
+)
+from fgpipe.serving.color_reliance import CHANGES
+from fgpipe.serving.views import VIEWS
 from fgpipe.stages.train import LEARNT_FROM, Start, prepare
-from fgpipe.training.rehearsal import Pace, RateRange, measure_pace, range_test
+from fgpipe.training.rehearsal import RateRange, measure_pace, range_test
 
 STAGES_BEFORE = ("manifest", "validate", "preprocess", "pretrain")
 
@@ -31,8 +42,8 @@ LOW_SIZE_FRACTION = 0.7
 FINISHING_FRACTION = 0.25
 """Share of the epochs that are at the full size then."""
 
-OVERHEAD_S = 45.0
-"""Start of Python, export, parity and the evaluation after a training, on two cores."""
+OVERHEAD_S = 30.0
+"""Two starts of Python, export, parity and report, on two cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +95,27 @@ def plan(minutes: float, *, root: Path, reproducer: Reproducer) -> Plan:
     low_px = _low_size(start.spec)
     course = start.course.with_recipe(low_size_px=low_px, finish_epochs=1, epochs=2)
     pace = measure_pace(start.network, course)
-    n_steps = steps_per_epoch(len(course.examples.train), batch_size=recipe.batch_size)
+    looks = looks_of_evaluation(
+        read_table(load_stored(Manifest, root=root).payload, columns=["split", "channels"]),
+        views=load_params(root / "params.yaml").evaluate.views,
+        is_compared=Baseline.load(root / BASELINE) is not None,
+    )
+    examples = course.examples
+    n_steps = steps_per_epoch(len(examples.train), batch_size=recipe.batch_size)
+    n_mapped = len(examples.train) if recipe.head_epochs else 0
+    validation = pace.image * len(examples.validation)
     found = schedule(
-        60 * minutes, pace=pace, n_steps=n_steps, low_size_px=low_px, head_epochs=recipe.head_epochs
+        60 * minutes,
+        fixed=OVERHEAD_S + pace.image * (n_mapped + looks),
+        full=n_steps * pace.step + validation,
+        low=n_steps * pace.low_step + validation,
+        low_size_px=low_px,
     )
     write_values(root / "params.yaml", found.values())
     return found
 
 
-def schedule(
-    seconds: float, *, pace: Pace, n_steps: int, low_size_px: int, head_epochs: int
-) -> Plan:
+def schedule(seconds: float, *, fixed: float, full: float, low: float, low_size_px: int) -> Plan:
     """The longest schedule that fits.
 
     At the full size throughout where that gives :data:`FEWEST_EPOCHS` epochs, else most of
@@ -102,18 +123,15 @@ def schedule(
 
     Args:
         seconds: There are.
-        pace: How long the parts take.
-        n_steps: Of an epoch.
+        fixed: Of them, those that are not for epochs.
+        full: Those of an epoch at the full size.
+        low: Those of an epoch at the low size.
         low_size_px: The low size, if it comes to that.
-        head_epochs: If there are any, the images are mapped once.
 
     Raises:
         ConfigError: If there is no time for one epoch.
     """
-    fixed = OVERHEAD_S + (pace.head if head_epochs else 0.0)
-    left = seconds - fixed
-    full, low = n_steps * pace.step + pace.validation, n_steps * pace.low_step + pace.validation
-    at_full = int(left // full)
+    at_full = int((seconds - fixed) // full)
     if at_full >= FEWEST_EPOCHS or low >= full:
         epochs = min(at_full, MOST_EPOCHS)
         if epochs < 1:
@@ -154,6 +172,21 @@ def _low_size(spec: RecogniserSpec) -> int:
     except ConfigError:
         return 0
     return low_px
+
+
+def looks_of_evaluation(images: pd.DataFrame, *, views: TestTimeViews, is_compared: bool) -> int:
+    """How many images evaluation shows a network, each as often as it does.
+
+    Args:
+        images: The manifest's ``split`` and ``channels``.
+        views: Of each image.
+        is_compared: Whether a champion sees the test images too; it is counted as if it had
+            the same views, and all of them to answer.
+    """
+    test = images[images["split"] == "test"]
+    n_passes = 1 + is_compared + (len(CHANGES) if (test["channels"] >= 3).any() else 0)
+    n_calibration = int((images["split"] == "calibration").sum())
+    return len(VIEWS[views]) * (n_calibration + n_passes * len(test))
 
 
 def _started(root: Path, *, reproducer: Reproducer) -> Start:

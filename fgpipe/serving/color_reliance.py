@@ -18,6 +18,9 @@ from fgpipe.records import ColorOfClass, ColorReliance
 from fgpipe.serving.inference import logits_of_files
 from fgpipe.serving.predictor import Predictor
 
+CHANGES = {"grey": without_color, "hues turned": with_turned_hues}
+"""Made to the images, each by itself; by what the progress bar calls it."""
+
 Probabilities = Float64[np.ndarray, "images classes"]
 
 
@@ -55,7 +58,7 @@ def color_reliance(
                 change=change,
             )
         )
-        for name, change in (("grey", without_color), ("hues turned", with_turned_hues))
+        for name, change in CHANGES.items()
     )
     recalls = [
         per_class(

@@ -53,10 +53,8 @@ class Pace:
     """A step at the images' full size."""
     low_step: float
     """A step at the low size; as ``step`` where there is none."""
-    validation: float
-    """Validation after an epoch."""
-    head: float
-    """Mapping the training images, for the head's own epochs; these are little beside it."""
+    image: float
+    """An image's way through the network where it is not trained."""
 
 
 def range_test(network: Recogniser, course: Course, *, n_steps: int = 100) -> RateRange:
@@ -134,13 +132,8 @@ def measure_pace(network: Recogniser, course: Course) -> Pace:
     validation_logits(network, some, precision=course.resolved.precision)
     begin = time.perf_counter()
     validation_logits(network, some, precision=course.resolved.precision)
-    an_image = (time.perf_counter() - begin) / len(some.validation)
-    return Pace(
-        step=step,
-        low_step=low_step,
-        validation=an_image * len(examples.validation),
-        head=an_image * len(examples.train),
-    )
+    image = (time.perf_counter() - begin) / len(some.validation)
+    return Pace(step=step, low_step=low_step, image=image)
 
 
 def _seconds_a_step(stepper: Stepper, batches: Iterator[tuple[Images, Targets]]) -> float:

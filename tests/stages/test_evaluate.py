@@ -15,10 +15,11 @@ from fgpipe.errors import DataError, NotReadyError
 from fgpipe.images.table import read_table
 from fgpipe.metrics.calibration import log_loss, softmax
 from fgpipe.metrics.headline import headline
+from fgpipe.operations.planning import looks_of_evaluation
 from fgpipe.records import Manifest, Stored, file_sha256
 from fgpipe.serving.bundle import Calibration, Probe
 from fgpipe.serving.inference import logits_of_files
-from fgpipe.serving.predictor import Predictor
+from fgpipe.serving.predictor import Outputs, Predictor
 from fgpipe.stages import evaluate as evaluate_stage
 from tests.support.ports import fake_ports
 from tests.support.synthetic import LABELS, parent_of
@@ -524,3 +525,23 @@ def test_many_test_images_search_a_sample_of_themselves(
     assert evaluation.retrieval is not None
     assert evaluation.retrieval.n_images == 16
     assert evaluation.retrieval.recall_at_1.value == pytest.approx(np.mean(first))
+
+
+def test_a_plan_counts_every_look_of_an_evaluation(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = 0
+    infer = Predictor._infer
+
+    def counting(self: Predictor, batch: np.ndarray) -> Outputs:
+        nonlocal shown
+        shown += len(batch)
+        return infer(self, batch)
+
+    monkeypatch.setattr(Predictor, "_infer", counting)
+    run_evaluate(tiny, tmp_path / "out", config=EVALUATE.model_copy(update={"views": "flips"}))
+
+    table = read_table(tiny.manifest.payload)
+    assert shown == looks_of_evaluation(table, views="flips", is_compared=False)
+    n_more = looks_of_evaluation(table, views="flips", is_compared=True) - shown
+    assert n_more == 4 * len(rows_of(tiny, "test"))

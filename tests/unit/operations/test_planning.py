@@ -6,38 +6,36 @@ from fgpipe.errors import ConfigError
 from fgpipe.operations.planning import (
     FEWEST_EPOCHS,
     MOST_EPOCHS,
-    OVERHEAD_S,
     Plan,
     _low_size,
     schedule,
 )
 from fgpipe.records import HeadName, RecogniserSpec
-from fgpipe.training.rehearsal import Pace
 
-PACE = Pace(step=1.0, low_step=0.4, validation=5.0, head=7.0)
-
-
-def planned(seconds: float, *, head_epochs: int = 0) -> Plan:
-    return schedule(seconds, pace=PACE, n_steps=50, low_size_px=160, head_epochs=head_epochs)
+FIXED, FULL, LOW = 45.0, 55.0, 25.0
 
 
-def seconds_of(plan: Plan, *, head_epochs: int = 0) -> float:
+def planned(seconds: float) -> Plan:
+    return schedule(seconds, fixed=FIXED, full=FULL, low=LOW, low_size_px=160)
+
+
+def seconds_of(plan: Plan) -> float:
     """Epoch by epoch."""
-    seconds = OVERHEAD_S + (PACE.head if head_epochs else 0)
+    seconds = FIXED
     for epoch in range(1, plan.epochs + 1):
         is_low = plan.low_size_px and epoch <= plan.epochs - plan.finish_epochs
-        seconds += 50 * (PACE.low_step if is_low else PACE.step) + PACE.validation
+        seconds += LOW if is_low else FULL
     return seconds
 
 
 def test_enough_time_trains_at_the_full_size_throughout() -> None:
-    plan = planned(OVERHEAD_S + 10 * 55)
+    plan = planned(FIXED + 10 * FULL)
 
-    assert plan == Plan(epochs=10, low_size_px=0, finish_epochs=0, seconds=OVERHEAD_S + 550)
+    assert plan == Plan(epochs=10, low_size_px=0, finish_epochs=0, seconds=FIXED + 10 * FULL)
 
 
 def test_less_time_trains_most_epochs_at_the_low_size() -> None:
-    plan = planned(OVERHEAD_S + 5 * 55)
+    plan = planned(FIXED + 5 * FULL)
 
     assert plan.low_size_px == 160
     assert plan.epochs >= FEWEST_EPOCHS
@@ -49,16 +47,16 @@ def test_too_little_time_is_told_with_what_one_epoch_takes() -> None:
         planned(60)
 
 
-@given(seconds=st.floats(OVERHEAD_S + PACE.head + 56, 5000), head_epochs=st.integers(0, 2))
-def test_a_plan_fits_and_one_epoch_more_does_not(seconds: float, head_epochs: int) -> None:
-    plan = planned(seconds, head_epochs=head_epochs)
+@given(seconds=st.floats(FIXED + FULL + 1, 5000))
+def test_a_plan_fits_and_one_epoch_more_does_not(seconds: float) -> None:
+    plan = planned(seconds)
 
-    expected = seconds_of(plan, head_epochs=head_epochs)
+    expected = seconds_of(plan)
     assert plan.seconds == pytest.approx(expected)
     assert expected <= seconds + 1e-6
     assert plan.epochs <= MOST_EPOCHS
     if plan.epochs < MOST_EPOCHS:
-        assert seconds - expected < 55
+        assert seconds - expected < FULL
 
 
 @pytest.mark.parametrize(
