@@ -30,7 +30,10 @@ def in_parts(
         while True:
             splits = (each.tensor_split(min(n_parts, len(each))) for each in batch)
             try:
-                result = torch.cat([work(*part) for part in zip(*splits, strict=True)])
+                results = [work(*part) for part in zip(*splits, strict=True)]
+                # Under bf16 a CPU's autocast refuses to join what is float16.
+                with torch.autocast(results[0].device.type, enabled=False):
+                    result = torch.cat(results)
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):

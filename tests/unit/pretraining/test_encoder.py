@@ -37,7 +37,7 @@ def test_in_grey_an_image_and_its_grey_look_alike() -> None:
 
 
 def test_rows_are_the_same_where_memory_does_for_one_image_at_once() -> None:
-    encoder = build_encoder("test_resnet", seed=0)
+    encoder = build_encoder("test_resnet", image_size_px=32, seed=0)
     expected = embed(encoder, IMAGES, rows=np.arange(3), precision="fp32")
     original = encoder.forward
     n_at_once = 1

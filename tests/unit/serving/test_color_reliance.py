@@ -10,6 +10,7 @@ from fgpipe.metrics.calibration import softmax
 from fgpipe.metrics.scoring import LabelledImages, Scorer
 from fgpipe.records import ColorReliance
 from fgpipe.serving.color_reliance import color_reliance
+from fgpipe.serving.predictor import Outputs
 
 LABELS = ("bright", "green", "red")
 
@@ -30,6 +31,10 @@ class ByColour:
         mean = batch.mean(axis=(1, 2)).astype(np.float32)
         light = mean.min(axis=1)
         return np.stack([light - 150, mean[:, 1] - light, mean[:, 0] - light], axis=1)
+
+    def outputs(self, batch: np.ndarray) -> Outputs:
+        logits = self.logits(batch)
+        return Outputs(logits, logits)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)

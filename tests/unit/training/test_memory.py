@@ -34,6 +34,16 @@ def test_work_is_halved_until_memory_does_and_stays_so_for_the_batches_to_come()
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 1, 1]
 
 
+def test_rows_of_any_type_are_joined_under_any_precision() -> None:
+    batch = (torch.arange(4.0),)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = in_parts(Tensor.half, [batch], n_parts=2)
+
+    assert found.dtype == torch.float16
+    assert torch.equal(found.float(), *batch)
+
+
 def test_memory_that_does_not_do_for_one_image_is_an_error_with_a_way_out() -> None:
     sizes: list[int] = []
 
