@@ -31,10 +31,12 @@ CODE = ("images", "metrics", "nn", "pretraining", "serving", "stages", "training
 
 LIBRARIES = (
     "albumentations",
+    "lightly",
     "numpy",
     "opencv-python-headless",
     "openvino",
     "safetensors",
+    "scikit-learn",
     "timm",
     "torch",
 )

@@ -254,7 +254,13 @@ def next_epoch(state: State, course: Course) -> EpochSpeed:
     losses = []
     stopwatch = Stopwatch()
     name = f"train epoch {epoch}/{recipe.epochs}"
-    bar = tqdm(stopwatch.waiting_for(batches), total=n_steps, desc=name, unit="step", disable=None)
+    bar = tqdm(
+        stopwatch.waiting_for(batches),
+        total=n_steps,
+        desc=name,
+        unit="step",
+        disable=None if team.leads else True,
+    )
     for number, batch in enumerate(bar):
         step = (epoch - 1) * n_steps + number
         factor = rate_factor(
