@@ -25,7 +25,7 @@ from typing import Protocol
 
 import yaml
 
-from fgpipe.operations.benchmark_file import FILES, RUN, VARIED, file_of
+from fgpipe.operations.benchmark_file import FILES, POLICY, RUN, VARIED, file_of
 from fgpipe.operations.benchmark_keys import inputs_of, stage_key
 from fgpipe.operations.benchmark_plan import Cell, changed
 from fgpipe.operations.benchmark_results import CellResult, Costs, measures_of
@@ -228,12 +228,20 @@ def _make_project(cell: Cell, root: Path) -> None:
         if not link.is_symlink():
             link.symlink_to(path.resolve())
     (root / BASELINE).write_text("null\n")
-    paths = {
-        name: str(file)
-        for name in FILES
-        for section, _, key in [name.partition(".")]
-        if (file := file_of(name, cell.content[section].get(key), root=cell.data_set.root))
-    }
+    paths = {}
+    for name in FILES:
+        section, _, key = name.partition(".")
+        value = cell.content[section].get(key)
+        file = file_of(name, value, root=cell.data_set.root)
+        if file is None:
+            continue
+        if name == POLICY:  # which is a file of the project's own folder
+            link = root / str(value)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(file)
+        else:
+            paths[name] = str(file)
     content = changed(cell.content, paths)
     (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (root / "dvc.yaml").write_text("stages: {}\n")

@@ -44,7 +44,9 @@ SEEDS = ("train.seed",)
 
 _WEIGHTS = (".safetensors", ".pth")
 
-FILES = {"pretrain.weights": _WEIGHTS, "train.weights": _WEIGHTS, "train.augment": (".json",)}
+POLICY = "train.augment"
+
+FILES = {"pretrain.weights": _WEIGHTS, "train.weights": _WEIGHTS, POLICY: (".json",)}
 """Parameters that may be a path, with what such a path ends in."""
 
 MAX_CELLS = 10_000

@@ -228,6 +228,30 @@ def test_other_weights_under_the_same_name_train_anew(root: Path, stages: FakeSt
     assert n_ran(stages)["train"] == 3
 
 
+def test_a_policy_of_ones_own_is_found_where_params_say(
+    root: Path, stages: FakeStages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = root / "policies" / "mine.json"
+    file.parent.mkdir()
+    file.write_text("{}")
+    ask(root, variants={"mine": {"train.augment": "policies/mine.json"}})
+    found = []
+    make = stages._make
+
+    def reading(stage: str, *, root: Path, params: dict[str, dict[str, object]]) -> None:
+        policy = str(params["train"].get("augment", "none"))
+        if stage == "train" and policy.endswith(".json"):
+            assert not Path(policy).is_absolute(), "params.yaml takes no such path"
+            found.append((root / policy).read_text())
+        make(stage, root=root, params=params)
+
+    monkeypatch.setattr(stages, "_make", reading)
+
+    run(root, stages)
+
+    assert found == ["{}"] * 3
+
+
 @pytest.fixture
 def pretrained(root: Path) -> Path:
     """The file of weights that all of the benchmark's pretrainings start from."""
