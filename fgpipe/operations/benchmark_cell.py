@@ -25,7 +25,7 @@ from typing import Protocol
 
 import yaml
 
-from fgpipe.operations.benchmark_file import FILES, POLICY, RUN, VARIED, file_of
+from fgpipe.operations.benchmark_file import POLICY, RUN, VARIED, files_of
 from fgpipe.operations.benchmark_keys import inputs_of, stage_key
 from fgpipe.operations.benchmark_plan import Cell, changed
 from fgpipe.operations.benchmark_results import CellResult, Costs, measures_of
@@ -229,14 +229,9 @@ def _make_project(cell: Cell, root: Path) -> None:
             link.symlink_to(path.resolve())
     (root / BASELINE).write_text("null\n")
     paths = {}
-    for name in FILES:
-        section, _, key = name.partition(".")
-        value = cell.content[section].get(key)
-        file = file_of(name, value, root=cell.data_set.root)
-        if file is None:
-            continue
+    for name, value, file in files_of(cell.content, root=cell.data_set.root):
         if name == POLICY:  # which is a file of the project's own folder
-            link = root / str(value)
+            link = root / value
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(file)

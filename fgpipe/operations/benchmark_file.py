@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -54,6 +54,17 @@ MAX_CELLS = 10_000
 
 N_PROBLEMS = 12
 """Most mistakes that one message names."""
+
+
+class NamedFile(NamedTuple):
+    """A file that a parameter names."""
+
+    path: str
+    """Of the parameter, such as ``train.weights``."""
+    value: str
+    """The parameter's."""
+    file: Path
+    """Where that is, from the project's folder."""
 
 
 class _File(BaseModel):
@@ -110,18 +121,18 @@ def read_benchmark(root: Path) -> Benchmark:
     return benchmark
 
 
-def file_of(path: str, value: object, *, root: Path) -> Path | None:
-    """The file that a parameter's value names, from the project's folder; None if none.
+def files_of(content: Mapping[str, Mapping[str, Any]], *, root: Path) -> Iterator[NamedFile]:
+    """The files that parameters name, whether they are there or not.
 
     Args:
-        path: Of the parameter, such as ``train.weights``.
-        value: Its value.
+        content: Of ``params.yaml``, or sections of it.
         root: The project.
     """
-    endings = FILES.get(path, ())
-    if isinstance(value, str) and value.endswith(endings) and endings:
-        return (root / value).resolve()
-    return None
+    for path, endings in FILES.items():
+        section, _, key = path.partition(".")
+        value = content.get(section, {}).get(key)
+        if isinstance(value, str) and value.endswith(endings):
+            yield NamedFile(path, value, (root / value).resolve())
 
 
 def _content(root: Path) -> Content:
@@ -256,11 +267,8 @@ def _problems_of_values(benchmark: Benchmark) -> list[str]:
 
 def _problems_of_cell(cell: Cell) -> Iterator[str]:
     yield from _problems_of_params(cell.content)
-    for path in FILES:
-        section, _, key = path.partition(".")
-        value = cell.content[section].get(key)
-        file = file_of(path, value, root=cell.data_set.root)
-        if file is not None and not file.is_file():
+    for path, value, file in files_of(cell.content, root=cell.data_set.root):
+        if not file.is_file():
             yield f"{path} ({value}): {file} is no file; mend the path"
 
 

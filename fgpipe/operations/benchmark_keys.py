@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import fgpipe
-from fgpipe.operations.benchmark_file import FILES, RUN, VARIED, file_of
-from fgpipe.operations.benchmark_plan import Cell, DataSet
+from fgpipe.operations.benchmark_file import RUN, VARIED, files_of
+from fgpipe.operations.benchmark_plan import Cell, DataSet, changed
 from fgpipe.pipeline import BASELINE, EXPECTATIONS, RAW, STAGES
 from fgpipe.records import Manifest, file_sha256
 
@@ -89,14 +89,9 @@ def cell_key(cell: Cell, manifest: Manifest) -> str:
 
 def _sections(cell: Cell, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Sections of a cell's parameters, a file by its content."""
-    sections = {name: dict(cell.content.get(name, {})) for name in names}
-    for path in FILES:
-        section, _, key = path.partition(".")
-        value = sections.get(section, {}).get(key)
-        file = file_of(path, value, root=cell.data_set.root)
-        if file is not None:
-            sections[section][key] = {"sha256": file_sha256(file)}
-    return sections
+    sections = {name: cell.content.get(name, {}) for name in names}
+    files = files_of(sections, root=cell.data_set.root)
+    return changed(sections, {path: {"sha256": file_sha256(file)} for path, _, file in files})
 
 
 def fingerprint(paths: list[Path]) -> str:

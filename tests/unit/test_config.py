@@ -96,6 +96,17 @@ def fields_of(section: str) -> dict[str, FieldInfo]:
     return type_.model_fields
 
 
+def assert_named_and_quoted(section: str, key: str, value: object, *, folder: Path) -> None:
+    """The shipped parameters with this value are refused for it."""
+    content = shipped()
+    content[section][key] = value
+
+    text = refusal(written(content, folder))
+
+    assert f"  {section}.{key}" in text
+    assert f"(it is {value!r})" in text
+
+
 @pytest.mark.parametrize("value", [True, False])
 @pytest.mark.parametrize(
     ("section", "key"),
@@ -104,13 +115,7 @@ def fields_of(section: str) -> dict[str, FieldInfo]:
 def test_true_and_false_are_taken_for_no_number(
     section: str, key: str, value: object, tmp_path: Path
 ) -> None:
-    content = shipped()
-    content[section][key] = value
-
-    text = refusal(written(content, tmp_path))
-
-    assert f"  {section}.{key}" in text
-    assert f"(it is {value!r})" in text
+    assert_named_and_quoted(section, key, value, folder=tmp_path)
 
 
 @pytest.mark.parametrize("section", shipped())
@@ -163,13 +168,7 @@ def test_a_section_that_is_missing_is_named(section: str, tmp_path: Path) -> Non
 def test_an_impossible_value_is_named_with_its_path_and_quoted(
     section: str, key: str, value: object, tmp_path: Path
 ) -> None:
-    content = shipped()
-    content[section][key] = value
-
-    text = refusal(written(content, tmp_path))
-
-    assert f"  {section}.{key}" in text
-    assert f"(it is {value!r})" in text
+    assert_named_and_quoted(section, key, value, folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from fgpipe.errors import NotFiniteError
+from fgpipe.nn.recogniser import Recogniser
 from fgpipe.training import features as features_module
 from fgpipe.training.features import FeatureMaps, map_images, train_head
 from fgpipe.training.recipe import Examples
@@ -69,20 +70,27 @@ def test_maps_are_the_same_where_memory_does_for_few_images_at_once(
     assert np.allclose(found.maps, expected.maps, rtol=1e-2, atol=1e-3)
 
 
+def trained(
+    model: Recogniser, maps: FeatureMaps, *, n_epochs: int, keep_in: Path | None = None
+) -> list[float]:
+    """Losses of the head's epochs."""
+    return train_head(
+        model,
+        maps,
+        recipe=replace(RECIPE, head_epochs=n_epochs),
+        criterion=plain_criterion(),
+        precision="fp32",
+        n_classes=4,
+        keep_in=keep_in,
+    )
+
+
 def test_the_head_learns_and_the_backbone_stays(examples: Examples, tmp_path: Path) -> None:
     model = network()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     maps = map_images(model, examples, precision="fp32", seed=0, file=tmp_path / "maps")
 
-    losses = train_head(
-        model,
-        maps,
-        recipe=replace(RECIPE, head_epochs=12),
-        criterion=plain_criterion(),
-        precision="fp32",
-        n_classes=4,
-        keep_in=None,
-    )
+    losses = trained(model, maps, n_epochs=12)
 
     assert losses[-1] < losses[0]
     assert all(torch.equal(v, before[name]) for name, v in model.backbone.state_dict().items())
@@ -103,15 +111,7 @@ def test_a_loss_of_the_head_that_is_not_finite_changes_no_weight_and_keeps_the_b
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
     with pytest.raises(NotFiniteError, match=r"the head's loss is nan.*batch_not.*learning_rate"):
-        train_head(
-            model,
-            maps,
-            recipe=replace(RECIPE, head_epochs=2),
-            criterion=plain_criterion(),
-            precision="fp32",
-            n_classes=4,
-            keep_in=tmp_path,
-        )
+        trained(model, maps, n_epochs=2, keep_in=tmp_path)
 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     kept = load_file(tmp_path / "batch_not_finite.safetensors")
@@ -127,15 +127,7 @@ def test_a_gradient_of_the_head_that_is_not_finite_changes_no_weight_and_keeps_t
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
     with pytest.raises(NotFiniteError, match=r"the head's gradient is not finite.*batch_not"):
-        train_head(
-            model,
-            drawn_maps(),
-            recipe=replace(RECIPE, head_epochs=2),
-            criterion=plain_criterion(),
-            precision="fp32",
-            n_classes=4,
-            keep_in=tmp_path,
-        )
+        trained(model, drawn_maps(), n_epochs=2, keep_in=tmp_path)
 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert (tmp_path / "batch_not_finite.safetensors").exists()
