@@ -30,7 +30,7 @@ from fgpipe.errors import FgpipeError
 def cli() -> None:
     """From a folder of labelled images to a served fine-grained classifier.
 
-    `fgpipe run` does it all; `dvc repro` does the same at a desk.
+    `fgpipe run` does it all; `dvc repro` does all but promote, at a desk.
     """
 
 
@@ -105,9 +105,14 @@ def run() -> None:
 
 
 @cli.command()
-def promote() -> None:
+@click.option(
+    "--despite-hold",
+    metavar="WHY",
+    help="Promote a model that the gate could not compare with the champion; WHY is kept.",
+)
+def promote(despite_hold: str | None) -> None:
     """Make the packaged model champion, if the gate passed it."""
-    _flow("flows.promote")
+    _flow("flows.promote", *([] if despite_hold is None else ["--despite-hold", despite_hold]))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

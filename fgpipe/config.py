@@ -169,8 +169,8 @@ class PretrainConfig(Section):
     min_scale: Annotated[float, Field(gt=0, le=1), Number]
     """Smallest share of an image's area that a view shows."""
     jitter: Fraction
-    """How far brightness and contrast of a view change, and a little less its colours; 0
-    where they tell classes apart."""
+    """How far brightness and contrast of a view change, saturation by half of it, hue by a
+    tenth; 0 where they tell classes apart."""
     blur: Fraction
     """Share of the views that are blurred; 0 where texture tells classes apart."""
     epochs: Count
@@ -274,7 +274,7 @@ class TrainConfig(Section):
     frozen_stages: Annotated[int, Field(ge=0), Number]
     """How many of the backbone's first stages, the stem included, stay as they are."""
     weight_decay: Annotated[float, Field(ge=0), Number]
-    """Not applied to biases and norms."""
+    """Not applied to biases and norms, but in the head's own epochs."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1), Number]
     """Share of all steps over which the rate rises from 0; a cosine to 0 follows."""
     clip_norm: Annotated[float, Field(ge=0), Number]
@@ -288,24 +288,24 @@ class TrainConfig(Section):
     """Epochs without a better validation loss after which training stops; the last
     ``finish_epochs`` have a patience of their own."""
     seed: Seed
-    """Of initial head weights, order, augmentation and dropout."""
+    """Of initial weights, order, augmentation, mixing and dropout."""
     device: Literal["auto", "cpu", "cuda"]
     """``auto``: CUDA where there is a GPU."""
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     """``auto``: bf16 where the hardware computes in it, else fp32. ``fp16`` is for GPUs
-    before CUDA 8.0."""
+    of a compute capability below 8.0."""
     threads: Literal["auto"] | Count
-    """Threads of a torch operation on the CPU; ``auto``: one a core."""
+    """Threads of a torch operation on the CPU, shared out among processes; ``auto``: one a core."""
     processes: Literal["auto"] | Count
     """Processes of this machine that share each batch; ``auto``: one a GPU, or one."""
     deterministic: bool
     """Whether a GPU gives the same bytes again, as far as torch can (it warns where not), or
     nearly the same, faster; a CPU always does."""
     compile: bool
-    """Has torch compile forward and backward pass: a minute or more before the first step."""
+    """Has torch compile forward and backward pass: half a minute or more before the first step."""
     checkpoint_activations: bool
-    """Computes activations again in the backward pass instead of keeping them: less memory, a
-    third to two thirds more time."""
+    """Computes activations again in the backward pass instead of keeping them: less memory,
+    35 to 60 % more time."""
 
     @field_validator("augment")
     @classmethod

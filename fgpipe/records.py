@@ -287,7 +287,7 @@ class Resolved(Part):
     precision: Literal["fp32", "bf16", "fp16"]
     """Precision of the forward and backward pass."""
     threads: int
-    """Threads of a torch operation on the CPU."""
+    """Threads of a torch operation on the CPU, shared out among processes."""
     processes: int = 1
     """Processes that shared each batch."""
     libraries: dict[str, str]
@@ -355,7 +355,7 @@ class Pretraining(Part):
     handed_on: bool
     """Whether training proper starts from them: not where linear accuracy fell."""
     reason: str
-    """Why, in a sentence, with both numbers."""
+    """Why, in a sentence, with both numbers where there are two."""
     weights_sha256: str | None
     """Hash of ``backbone.safetensors``, if it is handed on."""
 

@@ -51,11 +51,14 @@ def refresh_baseline(root: Path) -> Baseline | None:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def promote(root: Path) -> Promotion:
-    """Register, build, prove and make champion what the gate passed."""
+def promote(root: Path, *, despite_hold: str | None = None) -> Promotion:
+    """Register, build, prove and make champion what the gate passed, or put on hold."""
     start = time.monotonic()
     promotion = operations.promote(
-        root=root, registry=tools.registry(root), builder=tools.builder(root)
+        root=root,
+        registry=tools.registry(root),
+        builder=tools.builder(root),
+        despite_hold=despite_hold,
     )
     outcome = "unchanged" if promotion.already else "made"
     version = promotion.champion.version

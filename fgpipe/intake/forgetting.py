@@ -61,7 +61,7 @@ class RemovalReport:
             lines.append("  those models keep what they learned: train and promote another")
         elif self.paths:
             lines.append("  no model was trained on them")
-        lines.append("  earlier versions of the data keep them until `dvc gc` is run")
+        lines.append("  earlier versions of the data keep them until `dvc gc --workspace` is run")
         return "\n".join(lines)
 
 

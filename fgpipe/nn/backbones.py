@@ -109,7 +109,7 @@ class Backbone(nn.Module):
                 ViT each block is one.
 
         Raises:
-            ConfigError: If the network has fewer.
+            ConfigError: If the network has no more.
         """
         stages = timm_networks.grouped(self.network, coarse=True)
         if n_stages >= len(stages):

@@ -36,8 +36,8 @@ class GemPooling(nn.Module):
 
     Source: Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human
     Annotation", with one exponent for all channels. Differs in holding the exponent between
-    1 and 6: below, it is no mean that prefers anything; above, the sixth power of the floor
-    would be 0 in float32, and its root has no gradient there.
+    1 and 6: below, it is no mean that prefers anything; above, powers of the floor
+    come to 0 in float32, whose root has no gradient there.
     """
 
     start = 3.0

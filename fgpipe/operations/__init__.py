@@ -1,1 +1,1 @@
-"""What changes the outside world: promotion and what follows from it."""
+"""What is done with stages: promoting, serving, searching, comparing, planning, new projects."""

@@ -35,6 +35,7 @@ LIBRARIES = (
     "numpy",
     "opencv-python-headless",
     "openvino",
+    "pillow",
     "safetensors",
     "scikit-learn",
     "timm",

@@ -13,7 +13,7 @@ from fgpipe.records import Baseline
 
 
 def create_project(folder: Path, *, template: Path, initialise_dvc: Callable[[Path], None]) -> None:
-    """Make ``folder`` a project of its own: git, DVC, code, parameters, an empty registry.
+    """Make ``folder`` a project of its own: git, DVC, code and parameters.
 
     Args:
         folder: Must not exist, or be empty.

@@ -12,7 +12,7 @@ is done already and finishes the rest.
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgpipe.errors import NotReadyError
+from fgpipe.errors import ConfigError, NotReadyError
 from fgpipe.operations.provenance import provenance
 from fgpipe.pipeline import BASELINE, load_record, stage_named
 from fgpipe.ports import ModelVersion, Registry, ServiceBuilder
@@ -34,20 +34,27 @@ class Promotion:
     """Whether it was champion before, so that nothing changed."""
 
 
-def promote(*, root: Path, registry: Registry, builder: ServiceBuilder) -> Promotion:
+def promote(
+    *, root: Path, registry: Registry, builder: ServiceBuilder, despite_hold: str | None = None
+) -> Promotion:
     """Make the packaged model champion, if the gate passed that very model.
 
     Args:
         root: The project.
         registry: Says what is champion.
         builder: Makes and proves the service.
+        despite_hold: Why a model is promoted that the gate could not compare with the
+            champion; the registry keeps it. Nothing promotes one that it rejected.
 
     Raises:
+        ConfigError: If that is empty.
         NotReadyError: If the gate did not pass it, or its verdict is about another model.
         ParityError: If the service does not answer as evaluation did.
         PipelineError: If the service does not start.
     """
-    bundle, decision = _promotable(root)
+    if despite_hold is not None and not despite_hold.strip():
+        raise ConfigError('--despite-hold is empty; say why: --despite-hold "two classes more"')
+    bundle, decision = _promotable(root, on_hold=despite_hold is not None)
     payload = _payload(root, bundle)
     version = registry.find(bundle.bundle_sha256) or registry.register(
         payload,
@@ -58,6 +65,7 @@ def promote(*, root: Path, registry: Registry, builder: ServiceBuilder) -> Promo
             "protocol": load_record(TrainedModel, root=root).protocol,
             "verdict": decision.verdict,
             "evaluation_sha256": decision.evaluation_sha256,
+            **({"despite_hold": despite_hold} if despite_hold else {}),
         },
     )
     tag = builder.build(payload, bundle_sha256=bundle.bundle_sha256, name=bundle.name)
@@ -104,7 +112,8 @@ def baseline_of(version: ModelVersion | Champion) -> Baseline:
     )
 
 
-def _promotable(root: Path) -> tuple[Bundle, GateDecision]:
+def _promotable(root: Path, *, on_hold: bool) -> tuple[Bundle, GateDecision]:
+    """What may be promoted; ``on_hold``: also where nobody could compare it."""
     decision = load_record(GateDecision, root=root)
     trained = load_record(TrainedModel, root=root)
     bundle = load_record(Bundle, root=root)
@@ -121,12 +130,17 @@ def _promotable(root: Path) -> tuple[Bundle, GateDecision]:
             f"comparisons only; set manifest.protocol to {' or '.join(PROMOTABLE)} in params.yaml "
             "and `dvc repro`"
         )
-    if not decision.passed:
+    if not decision.passed and not (on_hold and decision.verdict == "hold"):
         reasons = "".join(f"\n  {check.reason}" for check in decision.checks if not check.passed)
+        ways_out = {
+            "rejected": "improve data or params.yaml and run `dvc repro`; the gate's own "
+            "thresholds are in params.yaml too",
+            "hold": f"look at {stage_named('evaluate').folder}/payload/report.html; "
+            '`fgpipe promote --despite-hold "WHY"` makes it champion all the same',
+        }
         raise NotReadyError(
             f"the gate has not passed this model ({decision.verdict}: {decision.summary})"
-            f"{reasons}\nimprove data or params.yaml and run `dvc repro`; the gate's own "
-            "thresholds are in params.yaml too"
+            f"{reasons}\n{ways_out[decision.verdict]}"
         )
     return bundle, decision
 

@@ -2,8 +2,9 @@
 
 The key is a hash of all that decides a trial's outcome but the values that are searched:
 the data, the ranges, the objective, the rest of ``params.yaml``'s sections ``preprocess``
-and ``train``, and the code that trains. The same search goes on where it ended; another
-begins anew. Sampler, pruner, seed and number of trials may change on the way.
+and ``train``, and the code that trains; where trials pretrain, what that depends on too.
+The same search goes on where it ended; another begins anew. Sampler, pruner, seed and
+number of trials may change on the way.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +15,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fgpipe import settings
-from fgpipe.config import load_params
+from fgpipe.config import Params, load_params
 from fgpipe.errors import ConfigError, UnavailableError
+from fgpipe.operations.benchmark_keys import fingerprint
 from fgpipe.operations.tune_file import (
     MINIMISED,
     SEARCHABLE,
@@ -24,8 +26,9 @@ from fgpipe.operations.tune_file import (
     TuneFile,
     load_tune_file,
 )
-from fgpipe.pipeline import load_record
+from fgpipe.pipeline import UNLABELLED, load_record
 from fgpipe.ports import Reproducer, Scalar
+from fgpipe.pretraining.checkpoint import CODE as PRETRAINING_CODE
 from fgpipe.records import Manifest, Preprocessed, Pretrained
 from fgpipe.training.checkpoint import CODE
 from fgpipe.training.input_key import input_key
@@ -116,7 +119,11 @@ def find(root: Path) -> Search:
         for name, value in params.section(section).model_dump().items()
     }
     inputs = {"manifest": manifest.sha256()}
-    if not _own_images(space):
+    code: tuple[str, ...] = CODE
+    if _own_images(space):
+        there |= _pretraining(root, params)
+        code += PRETRAINING_CODE
+    else:
         inputs["preprocess"] = load_record(Preprocessed, root=root).sha256()
         inputs["pretrain"] = load_record(Pretrained, root=root).sha256()
     key = input_key(
@@ -126,10 +133,18 @@ def find(root: Path) -> Search:
             "space": {key: range_.model_dump() for key, range_ in space.items()},
             "fixed": {key: value for key, value in there.items() if key not in space},
         },
-        code=CODE,
+        code=code,
     )
     base = {key: there[key] for key in space}
     return Search(root=root, file=file, space=space, key=key, base=base)
+
+
+def _pretraining(root: Path, params: Params) -> dict[str, object]:
+    """What a trial's own pretraining depends on, by names as those in ``params.yaml``."""
+    if params.pretrain.method == "none":
+        return {"pretrain.method": "none"}
+    fixed = {f"pretrain.{name}": value for name, value in params.pretrain.model_dump().items()}
+    return {**fixed, UNLABELLED.as_posix(): fingerprint([root / UNLABELLED])}
 
 
 def _before(space: Mapping[str, Range]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Literal
 from fgpipe.errors import ConfigError, InputError, PipelineError
 from fgpipe.operations.params_file import write_values
 from fgpipe.operations.search import Search
-from fgpipe.pipeline import RAW, load_record, run_stage, stage_named
+from fgpipe.pipeline import RAW, UNLABELLED, load_record, run_stage, stage_named
 from fgpipe.ports import (
     Ports,
     Scalar,
@@ -137,7 +137,7 @@ def _lay_out(search: Search, folder: Path, *, values: Mapping[str, Scalar]) -> N
         ConfigError: If the values do not go together; nothing is left then.
     """
     root = search.root.resolve()
-    links = [RAW, *(stage_named(name).folder for name in search.before)]
+    links = [RAW, UNLABELLED, *(stage_named(name).folder for name in search.before)]
     try:
         for link in links:
             (folder / link).parent.mkdir(parents=True, exist_ok=True)

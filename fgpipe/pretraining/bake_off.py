@@ -23,7 +23,7 @@ class Verdict:
     handed_on: bool
     """Whether training proper starts from the latter."""
     reason: str
-    """Why, in a sentence, with both numbers."""
+    """Why, in a sentence, with both numbers where there are two."""
 
 
 def bake_off(

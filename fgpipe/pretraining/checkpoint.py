@@ -24,6 +24,7 @@ CODE = (
     "nn/backbones.py",
     "nn/depthwise.py",
     "nn/initial_weights.py",
+    "nn/pixel_input.py",
     "nn/recomputation.py",
     "nn/seed_cnn.py",
     "nn/timm_networks.py",

@@ -25,7 +25,7 @@ from fgpipe.training.tensor_files import (
     write_tensors,
 )
 
-CODE = ("images", "nn", "stages/train.py", "training")
+CODE = ("images", "metrics", "nn", "stages/train.py", "training")
 """What of the package decides the weights: see :func:`fgpipe.training.input_key.input_key`."""
 
 CURVES = TypeAdapter(tuple[EpochFigures, ...])

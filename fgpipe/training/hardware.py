@@ -48,7 +48,8 @@ def resolve(
         further: Libraries that can change a weight there, beside :data:`LIBRARIES`.
 
     Raises:
-        ConfigError: If a GPU, or what needs one, is asked for and there is none.
+        ConfigError: If a GPU, or what needs one, is asked for and there is none, or more
+            processes than there are GPUs.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:

@@ -13,7 +13,8 @@
              for Augmenting Fine-grained Data"
 ===========  ============================================================================
 
-As in the papers, all images of a batch share what is drawn; each has another partner.
+As in the papers, all images of a batch share what is drawn; partners are the batch in
+another order, so that now and then one is its own.
 """
 
 import math

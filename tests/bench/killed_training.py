@@ -1,6 +1,6 @@
 """Whether trainings that are killed at any moment end in the weights of one that is not.
 
-``python -m tests.bench.killed_training --tries 20`` trains the packaged EfficientNet-Lite0 on
+``python -m tests.bench.killed_training --tries 20`` trains the shipped backbone on
 this project's demo images (64 px, head first, moving average, four epochs) undisturbed, then so
 often again, each killed by SIGKILL at a random moment between its start and the time the
 first one took, and run again to its end. All files of the payload are compared byte for byte.

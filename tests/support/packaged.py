@@ -1,6 +1,7 @@
 """A project whose stages are done up to a package, with a bundle of one small file."""
 
 from pathlib import Path
+from typing import Literal
 
 from fgpipe.pipeline import stage_named
 from fgpipe.records import (
@@ -18,17 +19,22 @@ from fgpipe.serving.bundle import seal_bundle
 
 
 def write_packaged(
-    root: Path, *, weights: str = "first", passed: bool = True, protocol: Protocol = "stable"
+    root: Path,
+    *,
+    weights: str = "first",
+    verdict: Literal["passed", "rejected", "hold"] = "passed",
+    protocol: Protocol = "stable",
 ) -> Bundle:
     """Write the records of train, gate and package, and the package's payload."""
     model = trained(weights=weights, protocol=protocol)
     _save(root, "train", model)
+    passed = verdict == "passed"
     reason = "top1 0.500 is below min_top1 0.600"
     _save(
         root,
         "gate",
         GateDecision(
-            verdict="passed" if passed else "rejected",
+            verdict=verdict,
             summary="as good as asked" if passed else "not good enough",
             checks=(GateCheck(name="min_top1", passed=passed, reason=reason),),
             train_sha256=model.sha256(),

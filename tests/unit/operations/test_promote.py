@@ -1,10 +1,10 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from fgpipe.errors import NotReadyError, ParityError
+from fgpipe.errors import ConfigError, NotReadyError, ParityError
 from fgpipe.operations.promote import PIN, promote, refresh_baseline
 from fgpipe.pipeline import BASELINE, stage_named
 from fgpipe.records import Baseline, Champion, Protocol
@@ -172,13 +172,49 @@ def test_a_service_that_answers_otherwise_is_not_promoted(
 def test_what_the_gate_refused_is_not_promoted_and_the_reasons_are_given(
     tmp_path: Path, registry: FakeRegistry, builder: FakeServiceBuilder
 ) -> None:
-    write_packaged(tmp_path, passed=False)
+    write_packaged(tmp_path, verdict="rejected")
 
     with pytest.raises(NotReadyError, match=r"top1 0\.500 is below min_top1 0\.600"):
         promote(root=tmp_path, registry=registry, builder=builder)
 
     assert registry.versions == {}
     assert builder.built == []
+
+
+def test_a_model_on_hold_is_promoted_by_who_says_why(
+    tmp_path: Path, registry: FakeRegistry, builder: FakeServiceBuilder
+) -> None:
+    bundle = write_packaged(tmp_path, verdict="hold")
+
+    with pytest.raises(NotReadyError, match=r"--despite-hold"):
+        promote(root=tmp_path, registry=registry, builder=builder)
+    untouched = dict(registry.versions)
+    promote(root=tmp_path, registry=registry, builder=builder, despite_hold="two classes more")
+
+    assert untouched == {}
+    assert registry.champion().bundle_sha256 == bundle.bundle_sha256
+    assert registry.tags[1]["verdict"] == "hold"
+    assert registry.tags[1]["despite_hold"] == "two classes more"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "why", "error"),
+    [("rejected", "why not", NotReadyError), ("hold", " ", ConfigError)],
+)
+def test_neither_a_rejected_model_nor_one_without_a_reason_is(
+    tmp_path: Path,
+    registry: FakeRegistry,
+    builder: FakeServiceBuilder,
+    verdict: Literal["rejected", "hold"],
+    why: str,
+    error: type[Exception],
+) -> None:
+    write_packaged(tmp_path, verdict=verdict)
+
+    with pytest.raises(error):
+        promote(root=tmp_path, registry=registry, builder=builder, despite_hold=why)
+
+    assert registry.versions == {}
 
 
 @pytest.mark.parametrize("protocol", ["random", "fold"])

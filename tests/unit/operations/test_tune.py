@@ -22,7 +22,7 @@ from fgpipe.operations.params_file import write_values
 from fgpipe.operations.search import Search, alone, find, prepare
 from fgpipe.operations.trial_table import ranked, summary
 from fgpipe.operations.tune import adopt, run_search
-from fgpipe.pipeline import RAW, stage_named
+from fgpipe.pipeline import RAW, UNLABELLED, stage_named
 from fgpipe.ports import Ports, Trial, TrialResult
 from fgpipe.records import Pretrained
 from tests.adapters.reproducer import FakeReproducer
@@ -178,7 +178,7 @@ def test_a_trial_has_its_own_parameters_and_the_projects_data(
     with pytest.raises(PipelineError):
         searched(root, ports, FakeSearcher(tries(0.1, 0.2)))
 
-    shared = ["01_manifest", "02_validate", "03_preprocess", "04_pretrain", "raw"]
+    shared = ["01_manifest", "02_validate", "03_preprocess", "04_pretrain", "raw", "unlabelled"]
     assert seen == [("train", augment, shared) for augment in ("flips", "square", "square")]
 
 
@@ -427,6 +427,29 @@ def test_images_as_the_project_has_them_do_not_count_where_trials_make_their_own
     change_params(root, preprocess={"resize": "squash"})
 
     assert key(root) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: change_params(root, pretrain={"epochs": 3}),
+        lambda root: (root / UNLABELLED / "one.png").write_bytes(b"an image"),
+    ],
+)
+def test_where_trials_pretrain_what_they_pretrain_on_makes_another_search(
+    change: Callable[[Path], None], root: Path
+) -> None:
+    (root / UNLABELLED).mkdir()
+    change_params(root, pretrain={"method": "simsiam"})
+    change_tune(root, search={"preprocess.resize": ["letterbox", "squash"]})
+    before = key(root)
+
+    change(root)
+    after = key(root)
+    change_params(root, pretrain={"method": "none"})
+
+    assert after != before
+    assert key(root) not in {before, after}
 
 
 @pytest.mark.parametrize(
