@@ -44,6 +44,7 @@ Positive = Annotated[float, Field(gt=0), Number]
 Rate = Annotated[float, Field(gt=0, le=100), Number]
 """At 100 no optimiser learns, and steps do not overflow yet."""
 Count = Annotated[int, Field(ge=1), Number]
+Threads = Annotated[int, Field(ge=1, le=1024), Number]
 Seed = Annotated[int, Field(ge=0, lt=2**32), Number]
 
 VIEWS_SHOWN: dict[str, tuple[TestTimeViews, ...]] = {
@@ -190,7 +191,7 @@ class PretrainConfig(Section):
     """``auto``: CUDA where there is a GPU."""
     precision: Literal["auto", "fp32", "bf16"]
     """``auto``: bf16 where the hardware computes in it, else fp32."""
-    threads: Literal["auto"] | Count
+    threads: Literal["auto"] | Threads
     """Threads of a torch operation on the CPU; ``auto``: one a core."""
 
 
@@ -216,13 +217,13 @@ class TrainConfig(Section):
     scan: Literal["rows", "shuffled"]
     """Under ``gru`` and ``lstm``: the order in which cells are read; ``shuffled`` is the
     control that tells whether the order counts."""
-    n_attentions: Count
+    n_attentions: Annotated[int, Field(ge=1, le=1024), Number]
     """Under ``cal``: how many attention maps."""
     margin: Literal["arcface", "cosface"]
     """Under ``cosine``: added to the angle, or taken from the cosine."""
     margin_size: Annotated[float, Field(ge=0, lt=1), Number]
     """Under ``cosine``: how large it is; 0 for none."""
-    n_centres: Count
+    n_centres: Annotated[int, Field(ge=1, le=100), Number]
     """Under ``cosine``: centres of each class, of which the nearest counts."""
     dropout: Annotated[float, Field(ge=0, lt=1), Number]
     """Share of the embedding dropped in training."""
@@ -274,7 +275,7 @@ class TrainConfig(Section):
     frozen_stages: Annotated[int, Field(ge=0), Number]
     """How many of the backbone's first stages, the stem included, stay as they are."""
     weight_decay: Annotated[float, Field(ge=0), Number]
-    """Not applied to biases and norms, but in the head's own epochs."""
+    """Not applied to biases and norms."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1), Number]
     """Share of all steps over which the rate rises from 0; a cosine to 0 follows."""
     clip_norm: Annotated[float, Field(ge=0), Number]
@@ -294,7 +295,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     """``auto``: bf16 where the hardware computes in it, else fp32. ``fp16`` is for GPUs
     of a compute capability below 8.0."""
-    threads: Literal["auto"] | Count
+    threads: Literal["auto"] | Threads
     """Threads of a torch operation on the CPU, shared out among processes; ``auto``: one a core."""
     processes: Literal["auto"] | Count
     """Processes of this machine that share each batch; ``auto``: one a GPU, or one."""
@@ -408,7 +409,7 @@ class EvaluateConfig(Section):
     """Resamples of the test groups behind each interval."""
     confidence_level: Annotated[float, Field(gt=0.5, lt=1), Number]
     """Share of resamples inside an interval."""
-    n_bins: Annotated[int, Field(ge=2), Number]
+    n_bins: Annotated[int, Field(ge=2, le=1000), Number]
     """Bins of the calibration error and the reliability curve."""
     seed: Seed
     """Of the resampling."""
@@ -544,7 +545,7 @@ def parse_params(text: str, *, path: Path) -> Params:
     """
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         message = f"{path} is not valid YAML: {error}"
         raise ConfigError(message) from None
     try:

@@ -9,6 +9,9 @@ Image = UInt8[np.ndarray, "height width 3"]
 TURNED_DEGREES = 120
 """Far enough that no hue keeps its name: red is green, green blue, blue red."""
 
+_PIXELS_AT_ONCE = 2**18
+"""Whose colours are held as float32, several times over."""
+
 
 def without_color(image: Image) -> Image:
     """An RGB image in grey: the luminance of ITU-R BT.601 in all three channels."""
@@ -22,6 +25,14 @@ def with_turned_hues(image: Image) -> Image:
     In CIE L*a*b*, not in HSV, where equal values are not equally light: a model that goes by
     light and shade alone sees hardly a change. Colours that no screen has are cut off.
     """
+    turned = np.empty_like(image)
+    n_rows = max(1, _PIXELS_AT_ONCE // image.shape[1])
+    for start in range(0, len(image), n_rows):
+        turned[start : start + n_rows] = _turned(image[start : start + n_rows])
+    return turned
+
+
+def _turned(image: Image) -> Image:
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     angle = np.deg2rad(TURNED_DEGREES)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)

@@ -12,6 +12,9 @@ from fgpipe.nn.losses import Criterion
 from fgpipe.nn.pixel_input import Images, PixelInput
 from fgpipe.records import RecogniserSpec
 
+MOST_WEIGHTS = 530_000_000
+"""Of an exported graph: protobuf holds 2 GiB, of which these in float32 leave 1 % to the rest."""
+
 
 class Recogniser(nn.Module):
     """From uint8 RGB images to logits and embedding; colour space and normalisation are inside."""
@@ -69,8 +72,28 @@ def check_cells(spec: RecogniserSpec, *, low_size_px: int) -> None:
             )
 
 
+def _check_n_weights(spec: RecogniserSpec) -> None:
+    with torch.device("meta"):  # no weight is made
+        network = Recogniser(spec)
+    n_backbone = sum(weights.numel() for weights in network.backbone.parameters())
+    n_head = sum(weights.numel() for weights in network.head.parameters())
+    if n_backbone + n_head > MOST_WEIGHTS:
+        raise ConfigError(
+            f"train.backbone {spec.backbone} has {n_backbone / 1e6:,.0f} million weights, "
+            f"train.head {spec.head} for {spec.n_classes:,} classes {n_head / 1e6:,.0f}; an "
+            f"exported graph holds {MOST_WEIGHTS / 1e6:,.0f} million. Choose a smaller backbone, "
+            "the head linear, or under cal fewer n_attentions"
+        )
+
+
 def build(spec: RecogniserSpec, *, seed: int) -> Recogniser:
-    """The network of a specification, every weight drawn from ``seed``."""
+    """The network of a specification, every weight drawn from ``seed``.
+
+    Raises:
+        ConfigError: If there is no such backbone, it takes no such images, or backbone and
+            head have more weights than an exported graph holds.
+    """
+    _check_n_weights(spec)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Recogniser(spec)

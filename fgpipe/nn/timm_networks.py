@@ -298,11 +298,15 @@ def joined_maps(
     for Fine-grained Recognition": what a small part looks like is lost in the last halving,
     and its strongest answer is what counts of it. Differs in that the head reads both maps as
     one, cell by cell, where the paper has a classifier for each and pools over all cells.
+    A network that halves an odd grid by leaving its last row out has no cell for that.
     """
     last, (before,) = network.forward_intermediates(pixels, indices=[_before_last(network)])
     if layout == "NHWC":
         last = last.permute(0, 3, 1, 2)
-    return torch.cat([last, nn.functional.max_pool2d(before, 2, ceil_mode=True)], dim=1)
+    pooled = nn.functional.max_pool2d(before, 2, ceil_mode=True)
+    if pooled.shape[2:] != last.shape[2:]:
+        pooled = pooled[:, :, : last.shape[2], : last.shape[3]]
+    return torch.cat([last, pooled], dim=1)
 
 
 def _before_last(network: Any) -> int:  # noqa: ANN401 - as timm has it

@@ -232,9 +232,10 @@ def _make_project(cell: Cell, root: Path) -> None:
     for name, value, file in files_of(cell.content, root=cell.data_set.root):
         if name == POLICY:  # which is a file of the project's own folder
             link = root / value
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            link.symlink_to(file)
+            if link.resolve() != file:  # below a folder that is linked it is there, and the user's
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)
+                link.symlink_to(file)
         else:
             paths[name] = str(file)
     content = changed(cell.content, paths)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fgpipe.config import load_params
 from fgpipe.errors import ConfigError
+from fgpipe.images.augmentations import augmentation
 from fgpipe.images.batches import steps_per_epoch
 from fgpipe.images.table import read_table
 from fgpipe.nn.backbones import check_low_size
@@ -92,7 +93,7 @@ def plan(minutes: float, *, root: Path, reproducer: Reproducer) -> Plan:
     """
     start = _started(root, reproducer=reproducer)
     recipe = start.course.recipe
-    low_px = _low_size(start.spec)
+    low_px = _low_size(start.spec, augment=load_params(root / "params.yaml").train.augment)
     course = start.course.with_recipe(low_size_px=low_px, finish_epochs=1, epochs=2)
     pace = measure_pace(start.network, course)
     looks = looks_of_evaluation(
@@ -157,10 +158,11 @@ def _too_short(seconds: float, needed: float) -> str:
     )
 
 
-def _low_size(spec: RecogniserSpec) -> int:
+def _low_size(spec: RecogniserSpec, *, augment: str) -> int:
     """A multiple of 32 near :data:`LOW_SIZE_FRACTION` of the size, and below it.
 
-    0 where there is none that backbone and head take: the schedule is at the full size then.
+    0 where there is none that backbone, head and augmentation take: the schedule is at the
+    full size then.
     """
     size_px = spec.image_size_px
     low_px = max(32, min(round(LOW_SIZE_FRACTION * size_px / 32) * 32, size_px - 1))
@@ -169,6 +171,7 @@ def _low_size(spec: RecogniserSpec) -> int:
     try:
         check_low_size(spec.backbone, image_size_px=size_px, low_size_px=low_px)
         check_cells(spec, low_size_px=low_px)
+        augmentation(augment, sizes_px=[low_px])
     except ConfigError:
         return 0
     return low_px

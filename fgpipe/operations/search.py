@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from fgpipe import settings
 from fgpipe.config import Params, load_params
 from fgpipe.errors import ConfigError, UnavailableError
+from fgpipe.operations.benchmark_file import files_of
 from fgpipe.operations.benchmark_keys import fingerprint
 from fgpipe.operations.tune_file import (
     MINIMISED,
@@ -29,7 +30,7 @@ from fgpipe.operations.tune_file import (
 from fgpipe.pipeline import UNLABELLED, load_record
 from fgpipe.ports import Reproducer, Scalar
 from fgpipe.pretraining.checkpoint import CODE as PRETRAINING_CODE
-from fgpipe.records import Manifest, Preprocessed, Pretrained
+from fgpipe.records import Manifest, Preprocessed, Pretrained, file_sha256
 from fgpipe.training.checkpoint import CODE
 from fgpipe.training.input_key import input_key
 
@@ -132,6 +133,7 @@ def find(root: Path) -> Search:
             "objective": file.objective,
             "space": {key: range_.model_dump() for key, range_ in space.items()},
             "fixed": {key: value for key, value in there.items() if key not in space},
+            "files": _files(params, space, root=root),
         },
         code=code,
     )
@@ -144,7 +146,18 @@ def _pretraining(root: Path, params: Params) -> dict[str, object]:
     if params.pretrain.method == "none":
         return {"pretrain.method": "none"}
     fixed = {f"pretrain.{name}": value for name, value in params.pretrain.model_dump().items()}
-    return {**fixed, UNLABELLED.as_posix(): fingerprint([root / UNLABELLED])}
+    folders = [root / UNLABELLED] if (root / UNLABELLED).is_dir() else []
+    return {**fixed, UNLABELLED.as_posix(): fingerprint(folders)}
+
+
+def _files(params: Params, space: Mapping[str, Range], *, root: Path) -> dict[str, str]:
+    """Hash of each file that the parameters, or what they may be, name."""
+    contents: list[dict[str, dict[str, object]]] = [params.model_dump()]
+    for key, range_ in space.items():
+        section, _, name = key.partition(".")
+        contents += [{section: {name: value}} for value in range_.ends]
+    named = [each for content in contents for each in files_of(content, root=root)]
+    return {each.value: file_sha256(each.file) for each in named if each.file.is_file()}
 
 
 def _before(space: Mapping[str, Range]) -> tuple[str, ...]:

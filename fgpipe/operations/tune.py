@@ -61,7 +61,10 @@ def run_search(
                 _show(search, searcher.results(), run=run)
     results = searcher.results()
     if not ranked(search, results):
-        raise PipelineError(f"none of {len(results)} trials finished; the last: {results[-1].note}")
+        raise PipelineError(
+            f"none of {len(results)} trials finished; the last: {results[-1].note}\n"
+            f"mend that, then raise n_trials in {TUNE_FILE}, which tries others"
+        )
     return results
 
 

@@ -159,7 +159,7 @@ def load_tune_file(path: Path, *, params: Path) -> tuple[TuneFile, dict[str, Ran
         raise ConfigError(
             f"{path} does not exist; it says what is searched: take the one of a fresh project"
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     try:
         file = TuneFile.model_validate(content)
@@ -191,7 +191,10 @@ def _range(path: Path, key: str, said: object, *, base: dict[str, Any]) -> Range
     values = tuple(_as_there(path, key, value, base=base) for value in found.ends)
     match found:
         case Choice():
-            return Choice(values=values)
+            try:
+                return Choice(values=values)
+            except ValidationError as error:  # two that are one in params.yaml
+                raise ConfigError(explain(path, error, under=f"search.{key}")) from None
         case IntRange() if isinstance(values[0], bool):
             raise ConfigError(f"{path}: search.{key} is true or false; write [true, false]")
         case FloatRange() if not isinstance(values[0], float):

@@ -8,6 +8,7 @@ another split.
 import hashlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
@@ -69,12 +70,18 @@ def decode_unlabelled(unlabelled: Unlabelled, *, transform: Preprocessing, file:
         partial = file.with_suffix(".partial")
         file.parent.mkdir(parents=True, exist_ok=True)
         shape = (len(unlabelled.paths), size_px, size_px, 3)
-        with partial.open("wb") as target:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(target, header)
-            for image in _decoded(list(unlabelled.paths.values()), transform=transform):
-                target.write(np.ascontiguousarray(image).data)
-        partial.replace(file)
+        try:
+            with partial.open("wb") as target:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(target, header)
+                for image in _decoded(list(unlabelled.paths.values()), transform=transform):
+                    target.write(np.ascontiguousarray(image).data)
+            partial.replace(file)
+        except BaseException:  # with other images the folder would be another
+            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.parent.rmdir()
+            raise
     pixels: Pixels = np.load(file, mmap_mode="r")
     return pixels
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from fgpipe.errors import PipelineError
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.images.batches import seed_for, steps_per_epoch
 from fgpipe.images.views import Images, View, Views, view_batches
 from fgpipe.metrics.spread import spread
@@ -22,6 +22,7 @@ from fgpipe.pretraining.probes import Probe, epoch_figures, look
 from fgpipe.records import PretrainingFigures, Resolved
 from fgpipe.training.hardware import keep_freed_memory, set_determinism
 from fgpipe.training.memory import is_out_of_memory
+from fgpipe.training.optimisers import decayed_apart
 from fgpipe.training.precision import half_precision
 from fgpipe.training.schedule import rate_factor
 from fgpipe.training.speed import Stopwatch
@@ -120,15 +121,7 @@ def learn(learner: Learner, course: Course, *, checkpoint: Path) -> Learnt:
 
 def create_optimiser(learner: Learner, *, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW over what learns; biases and norms are not decayed."""
-    learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [parameter for parameter in learning if (parameter.ndim > 1) is decayed],
-            "weight_decay": weight_decay if decayed else 0.0,
-        }
-        for decayed in (True, False)
-    ]
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(decayed_apart(learner.parameters(), weight_decay=weight_decay))
 
 
 def next_epoch(progress: Progress, course: Course) -> None:
@@ -156,6 +149,8 @@ def next_epoch(progress: Progress, course: Course) -> None:
         spreads.append(spread(rows))
         bar.set_postfix(loss=f"{losses[-1]:.3f}")
     embedded = look(learner.learnt, course.probe, precision=course.resolved.precision)
+    if not (np.isfinite(embedded.known).all() and np.isfinite(embedded.asked).all()):
+        raise _not_finite("what the backbone makes of images is not finite")
     figures = epoch_figures(
         embedded,
         course.probe,
@@ -190,10 +185,7 @@ def _step(
             loss, rows = learner.loss(*views)
         value = loss.item()
         if not np.isfinite(value):
-            raise PipelineError(
-                f"the loss of pretraining is {value}; a lower pretrain.learning_rate or "
-                "pretrain.precision: fp32 may help"
-            )
+            raise _not_finite(f"the loss of pretraining is {value}")
         loss.backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -202,11 +194,19 @@ def _step(
             f"memory does not do for two views of {len(first)} images a step; a lower "
             "pretrain.batch_size or pretrain.image_size_px takes less"
         ) from None
-    torch.nn.utils.clip_grad_norm_(learner.parameters(), CLIP_NORM)
+    norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), CLIP_NORM)
+    if not norm.isfinite():
+        raise _not_finite("the gradient of pretraining is not finite")
     learner.before_update(epoch=1 + step // course.n_steps)
     optimiser.step()
     learner.after_update(step=step, n_steps=n_steps)
     return value, rows.float().cpu().numpy()
+
+
+def _not_finite(what: str) -> PipelineError:
+    return NotFiniteError(
+        f"{what}; a lower pretrain.learning_rate or pretrain.precision: fp32 may help"
+    )
 
 
 def _has_collapsed(progress: Progress) -> bool:

@@ -122,6 +122,9 @@ def linear_accuracy(embedded: Embedded, probe: Probe) -> float:
 
     Cost: some seconds for 2,000 images of 2 classes, minutes for 10,000 of 200.
     """
+    classes_known = probe.targets[probe.known]
+    if len(np.unique(classes_known)) == 1:  # which is the answer to everything
+        return float(np.mean(probe.targets[probe.asked] == classes_known[0]))
     known, asked = unit_rows(embedded.known), unit_rows(embedded.asked)
     centre = known.mean(axis=0)
     scale = max(float((known - centre).std()), 1e-6)
@@ -131,7 +134,7 @@ def linear_accuracy(embedded: Embedded, probe: Probe) -> float:
         regression = LogisticRegression(C=inverse_penalty, max_iter=MAX_ROUNDS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            regression.fit(known, probe.targets[probe.known])
+            regression.fit(known, classes_known)
         classes = regression.predict(asked).astype(np.int64)
         accuracies.append(top1(classes, probe.targets[probe.asked]))
     return max(accuracies)

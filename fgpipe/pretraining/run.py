@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fgpipe.config import PretrainConfig
+from fgpipe.errors import DataError
 from fgpipe.images.table import read_table
 from fgpipe.images.transforms import Preprocessing
 from fgpipe.images.views import view_augmentation
@@ -37,6 +38,7 @@ from fgpipe.records import (
     file_sha256,
 )
 from fgpipe.serving.seen import UNLABELLED_FILE
+from fgpipe.training.checkpoint import taken
 from fgpipe.training.hardware import resolve
 from fgpipe.training.input_key import input_key
 
@@ -69,6 +71,7 @@ def run_pretraining(
             no images or views of the sizes.
         DataError: If an image without label cannot be read.
         PipelineError: If the loss is not finite, or memory does not do for a batch.
+        UnavailableError: If another process is at the same pretraining.
     """
     table = read_table(manifest.payload)
     resolved = resolve(
@@ -105,29 +108,35 @@ def run_pretraining(
     )
     folder = checkpoints / key
     probe = _probe(table, preprocess)
-    course = Course(
-        images=_pool(probe, preprocess, beside, folder=folder),
-        augmentation=view_augmentation(
-            size_px=config.image_size_px,
-            min_scale=config.min_scale,
-            jitter=config.jitter,
-            blur=config.blur,
-        ),
-        probe=with_fewer_known(probe, at_most=MAX_KNOWN_EACH_EPOCH, seed=config.seed),
-        recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
-        resolved=resolved,
-    )
-    learner = create_learner(method, encoder, momentum=config.momentum, seed=config.seed)
-    learnt = learn(learner, course, checkpoint=folder / "epoch.safetensors")
-    verdict = bake_off(
-        learner.learnt,
-        with_fewer_known(probe, at_most=MAX_KNOWN, seed=config.seed),
-        before=before,
-        after=learnt.weights,
-        precision=resolved.precision,
-    )
-    _write(learnt, payload=payload, hashes=beside.paths if verdict.handed_on else None)
-    shutil.rmtree(folder)
+    if len(probe.known) + len(beside.paths) < 2:
+        raise DataError(
+            "pretraining has one image to learn from, and needs two at least; add images to "
+            "data/raw or data/unlabelled, or set pretrain.method to none"
+        )
+    with taken(folder):
+        course = Course(
+            images=_pool(probe, preprocess, beside, folder=folder),
+            augmentation=view_augmentation(
+                size_px=config.image_size_px,
+                min_scale=config.min_scale,
+                jitter=config.jitter,
+                blur=config.blur,
+            ),
+            probe=with_fewer_known(probe, at_most=MAX_KNOWN_EACH_EPOCH, seed=config.seed),
+            recipe=Recipe(**config.model_dump(include={field.name for field in fields(Recipe)})),
+            resolved=resolved,
+        )
+        learner = create_learner(method, encoder, momentum=config.momentum, seed=config.seed)
+        learnt = learn(learner, course, checkpoint=folder / "epoch.safetensors")
+        verdict = bake_off(
+            learner.learnt,
+            with_fewer_known(probe, at_most=MAX_KNOWN, seed=config.seed),
+            before=before,
+            after=learnt.weights,
+            precision=resolved.precision,
+        )
+        _write(learnt, payload=payload, hashes=beside.paths if verdict.handed_on else None)
+        shutil.rmtree(folder)
     return Pretraining(
         manifest_sha256=manifest.record.sha256(),
         preprocessed_sha256=preprocess.record.sha256(),

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from tqdm import tqdm
 
+from fgpipe.images.content import read_below
 from fgpipe.images.labels_file import Box
 from fgpipe.serving.predictor import Image, Outputs, Predictor
 
@@ -58,7 +59,7 @@ def outputs_of_files(
     boxes = boxes or [None] * len(names)
 
     def prepare(name: str, box: Box | None) -> UInt8[np.ndarray, "size size 3"]:
-        content = (folder / name).read_bytes()
+        content = read_below(folder, name)
         return predictor.prepare(content, name=name, box=box, change=change)
 
     with (

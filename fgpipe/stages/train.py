@@ -38,7 +38,7 @@ from fgpipe.records import (
 )
 from fgpipe.serving.predictor import Predictor
 from fgpipe.serving.seen import DATA_FILE, SEEN_FILE, UNLABELLED_FILE
-from fgpipe.training.checkpoint import CODE
+from fgpipe.training.checkpoint import CODE, taken
 from fgpipe.training.distributed import Team, leading
 from fgpipe.training.hardware import check_compiler, resolve
 from fgpipe.training.input_key import input_key
@@ -74,6 +74,7 @@ def train(
         ConfigError: As :func:`prepare` does.
         PipelineError: If a loss, a gradient or an answer is not finite, memory does not do, or
             the graph does not do what torch does.
+        UnavailableError: If another process is at the same training.
     """
     start = prepare(
         read_table(manifest.payload, columns=LEARNT_FROM),
@@ -97,7 +98,10 @@ def train(
         code=CODE,
     )
     checkpoint = ports.checkpoints / key / "epoch.safetensors"
-    with ports.tracker.training(input_key=key, parameters={"train": parameters}) as run:
+    with (
+        taken(checkpoint.parent),
+        ports.tracker.training(input_key=key, parameters={"train": parameters}) as run,
+    ):
 
         def on_epoch(figures: EpochFigures, speed: EpochSpeed) -> None:
             run.log_epoch(figures, speed=speed.measures())
@@ -139,7 +143,7 @@ def train(
             graph_max_error=graph_error(network, course.examples, payload=payload),
         )
         run.finish(trained, payload)
-    shutil.rmtree(checkpoint.parent)
+        shutil.rmtree(checkpoint.parent)
     return trained
 
 

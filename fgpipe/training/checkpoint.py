@@ -6,13 +6,16 @@ never finds it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from fgpipe.errors import UnavailableError
 from fgpipe.records import EpochFigures
 from fgpipe.training.averaging import MovingAverage
 from fgpipe.training.steps import Stepper
@@ -31,6 +34,31 @@ CODE = ("images", "metrics", "nn", "stages/train.py", "training")
 CURVES = TypeAdapter(tuple[EpochFigures, ...])
 
 Weights = dict[str, Tensor]
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    """Keep others off the checkpoints of one training, which they would share.
+
+    Args:
+        folder: Named by all that the training depends on; may be removed meanwhile.
+
+    Raises:
+        UnavailableError: If another process is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UnavailableError(
+            "another process is at this very training, with the same data, parameters and code; "
+            "wait for it to end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Semaphore
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +41,8 @@ from fgpipe.nn.recogniser import Recogniser
 T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
+POLL_S = 0.2
+
 WAIT = timedelta(hours=2)
 """How long a process waits for another, which may be training the head alone meanwhile."""
 
@@ -166,11 +169,12 @@ def leading(
         return
     context = multiprocessing.get_context("spawn")
     told: SimpleQueue[FgpipeError] = context.SimpleQueue()
+    there = context.Semaphore(0)
     port = _free_port()
     others = [
         context.Process(
             target=_following,
-            args=(rank, n_processes, port, device, told, follow, arguments),
+            args=(rank, n_processes, port, device, told, there, follow, arguments),
             daemon=True,
         )
         for rank in range(1, n_processes)
@@ -178,6 +182,7 @@ def leading(
     for process in others:
         process.start()
     try:
+        _await(others, there)
         yield _join(0, n_processes, port, device=device)
     except BaseException as error:
         # While they are still connected: without the leader each would tell of that.
@@ -195,17 +200,39 @@ def leading(
             process.join()
 
 
+def _await(others: list[SpawnProcess], there: Semaphore) -> None:
+    """Wait until all are there to be joined, which an ended one would be waited for for hours.
+
+    Raises:
+        PipelineError: If one ended before.
+    """
+    for _ in others:
+        while not there.acquire(timeout=POLL_S):
+            for rank, process in enumerate(others, start=1):
+                if process.exitcode is not None:
+                    raise _killed(rank, process, others) or PipelineError(
+                        f"process {rank + 1} of {len(others) + 1} (train.processes) ended with "
+                        f"code {process.exitcode} as it started; what it said stands above"
+                    )
+
+
 def _cause(told: SimpleQueue[FgpipeError], others: list[SpawnProcess]) -> FgpipeError | None:
     """Why one of the other processes is gone, if it is known: the leader only lost it."""
     if not told.empty():
         return told.get()
     for rank, process in enumerate(others, start=1):
-        if process.exitcode == -signal.SIGKILL:
-            return PipelineError(
-                f"process {rank + 1} of {len(others) + 1} (train.processes) was killed, by the "
-                "system if memory ran out; a higher train.batch_parts takes less"
-            )
+        if cause := _killed(rank, process, others):
+            return cause
     return None
+
+
+def _killed(rank: int, process: SpawnProcess, others: list[SpawnProcess]) -> PipelineError | None:
+    if process.exitcode != -signal.SIGKILL:
+        return None
+    return PipelineError(
+        f"process {rank + 1} of {len(others) + 1} (train.processes) was killed, by the "
+        "system if memory ran out; a higher train.batch_parts takes less"
+    )
 
 
 def _following(
@@ -214,10 +241,12 @@ def _following(
     port: int,
     device: str,
     told: SimpleQueue[FgpipeError],
+    there: Semaphore,
     follow: Callable[..., None],
     arguments: tuple[object, ...],
 ) -> None:
     """What another process does; an expected error is the leader's to report."""
+    there.release()
     team = _join(rank, size, port, device=device)
     try:
         follow(team, *arguments)

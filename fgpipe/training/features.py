@@ -8,6 +8,7 @@ Maps are kept in a file that is memory-mapped, in half precision: memory does no
 the number of images.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from fgpipe.nn.losses import Criterion
 from fgpipe.nn.recogniser import Recogniser
 from fgpipe.training.finite import gradient_scaler, is_spoiled, refuse
 from fgpipe.training.memory import in_parts
+from fgpipe.training.optimisers import decayed_apart
 from fgpipe.training.precision import half_precision
 from fgpipe.training.recipe import Examples, Recipe
 from fgpipe.training.schedule import rate_factor
@@ -77,7 +79,9 @@ def map_images(
         n_rows = min(len(rows), max(1, MAX_BYTES // (2 * int(np.prod(shape)))))
         if n_rows < len(rows):
             rows = np.sort(np.random.default_rng(seed).choice(rows, n_rows, replace=False))
-        maps = np.memmap(file, dtype=np.float16, mode="w+", shape=(n_rows, *shape))
+        with file.open("wb") as new:  # a full disk is an error here, and a kill in a mapping
+            os.posix_fallocate(new.fileno(), 0, 2 * n_rows * int(np.prod(shape)))
+        maps = np.memmap(file, dtype=np.float16, mode="r+", shape=(n_rows, *shape))
         for number, part in enumerate(mapped(rows)):
             start = number * IMAGES_AT_ONCE
             maps[start : start + len(part)] = part.numpy()
@@ -112,7 +116,9 @@ def train_head(
     """
     network.head.train()
     device = next(network.parameters()).device
-    optimiser = torch.optim.AdamW(network.head.parameters(), weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(
+        decayed_apart(network.head.parameters(), weight_decay=recipe.weight_decay)
+    )
     scaler = gradient_scaler(device, precision)
     n_steps = steps_per_epoch(len(features.maps), batch_size=recipe.batch_size)
     means = []

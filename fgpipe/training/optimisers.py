@@ -1,5 +1,6 @@
 """Optimisers: torch's own, with a rate for each layer."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -50,18 +51,10 @@ def create_optimiser(
         *_joined(layers, rates),
         (list(network.head.parameters()), learning_rate),
     ]:
-        learning = [parameter for parameter in parameters if parameter.requires_grad]
-        for decayed in (True, False):
-            chosen = [parameter for parameter in learning if (parameter.ndim > 1) is decayed]
-            if chosen:
-                groups.append(
-                    {
-                        "params": chosen,
-                        "weight_decay": weight_decay if decayed else 0.0,
-                        "lr": rate,
-                        "peak_rate": rate,
-                    }
-                )
+        groups += [
+            {**group, "lr": rate, "peak_rate": rate}
+            for group in decayed_apart(parameters, weight_decay=weight_decay)
+        ]
     match name:
         case "adamw":
             return torch.optim.AdamW(groups, fused=True)  # a third of the time
@@ -71,6 +64,19 @@ def create_optimiser(
             return torch.optim.RAdam(groups, decoupled_weight_decay=True)
         case "sgd":
             return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True)
+
+
+def decayed_apart(
+    parameters: Iterable[nn.Parameter], *, weight_decay: float
+) -> list[dict[str, object]]:
+    """What of the parameters learns, as groups of an optimiser; biases and norms not decayed."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    groups: list[dict[str, object]] = []
+    for decayed in (True, False):
+        chosen = [parameter for parameter in learning if (parameter.ndim > 1) is decayed]
+        if chosen:
+            groups.append({"params": chosen, "weight_decay": weight_decay if decayed else 0.0})
+    return groups
 
 
 def _joined(

@@ -15,6 +15,8 @@ from jaxtyping import Float64
 
 from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.nn.recogniser import Recogniser
+from fgpipe.records import Resolved
+from fgpipe.training.distributed import ALONE, Team
 from fgpipe.training.loop import Course, mixed, start
 from fgpipe.training.optimisers import set_rates
 from fgpipe.training.steps import Images, Stepper, Targets
@@ -124,16 +126,25 @@ def measure_pace(network: Recogniser, course: Course) -> Pace:
     recipe, examples = course.recipe, course.examples
     full = course.with_recipe(low_size_px=0)
     stepper = _stepper(network, course)
-    step = _seconds_a_step(stepper, _endless(full, stepper))
+    team = sharing(course.resolved)
+    step = _seconds_a_step(stepper, _endless(full, stepper, team=team))
     low_step = step
     if recipe.low_size_px:
-        low_step = _seconds_a_step(stepper, _endless(course, stepper))
+        low_step = _seconds_a_step(stepper, _endless(course, stepper, team=team))
     some = replace(examples, validation=examples.validation[:64])
     validation_logits(network, some, precision=course.resolved.precision)
     begin = time.perf_counter()
     validation_logits(network, some, precision=course.resolved.precision)
     image = (time.perf_counter() - begin) / len(some.validation)
     return Pace(step=step, low_step=low_step, image=image)
+
+
+def sharing(resolved: Resolved) -> Team:
+    """Whose share of a batch a process has as long as all have: several on GPUs do.
+
+    Those on the CPU share its cores too, and take as long as one that has them all.
+    """
+    return ALONE if resolved.device == "cpu" else Team(size=resolved.processes)
 
 
 def _seconds_a_step(stepper: Stepper, batches: Iterator[tuple[Images, Targets]]) -> float:
@@ -157,9 +168,13 @@ def _stepper(network: Recogniser, course: Course) -> Stepper:
     return stepper
 
 
-def _endless(course: Course, stepper: Stepper) -> Iterator[tuple[Images, Targets]]:
+def _endless(
+    course: Course, stepper: Stepper, *, team: Team = ALONE
+) -> Iterator[tuple[Images, Targets]]:
     """What a training would be given, one epoch after the other."""
     size_px = course.recipe.size_px(1)
-    epochs = (course.batches(n, size_px=size_px, device=stepper.device) for n in count(1))
+    epochs = (
+        course.batches(n, size_px=size_px, device=stepper.device, team=team) for n in count(1)
+    )
     for step, batch in enumerate(chain.from_iterable(epochs)):
         yield mixed(*batch, stepper=stepper, recipe=course.recipe, step=step)
