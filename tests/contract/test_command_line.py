@@ -46,7 +46,7 @@ COMMANDS = {
     "find-lr": set(),
     "init": {"folder"},
     "plan": {"minutes"},
-    "promote": set(),
+    "promote": {"despite_hold"},
     "run": set(),
     "schedule": {"arguments"},
     "serve": {"port", "host"},
@@ -123,3 +123,25 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_told_with_exit_code_2_and_what_to_do(tmp_path: Path) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).touch()
+    code = (
+        "import sys; sys.argv = ['fgpipe', 'manifest']\n"
+        "import fgpipe.pipeline\n"
+        "def full(*_, **__): raise OSError(28, 'No space left on device', 'data/images.npy')\n"
+        "fgpipe.pipeline.run_stage = full\n"
+        "from fgpipe.__main__ import main; main()"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "fgpipe: data/images.npy cannot be written: the disk is full; make room, and run the "
+        "same command again\n"
+    )

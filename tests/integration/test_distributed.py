@@ -154,6 +154,29 @@ def test_a_process_that_the_system_kills_is_named_and_what_takes_less_memory() -
         add_up(team)
 
 
+class Unreadable:
+    """Ends the process that is given it."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return refuse_to_start, ("no such library",)
+
+
+def refuse_to_start(reason: str) -> None:
+    raise ImportError(reason)
+
+
+def test_a_process_that_ends_as_it_starts_is_not_waited_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        pytest.raises(PipelineError, match=r"process 2 of 2 .* ended with code 1 as it started"),
+        leading(2, add_up, Unreadable(), device="cpu"),
+    ):
+        pass
+
+    assert "ImportError: no such library" in capfd.readouterr().err
+
+
 def diverge(team: Team, checkpoint: Path) -> None:
     model = network(dropout=0.0)
     torch.nn.init.constant_(model.head.classifier.bias, torch.inf)

@@ -1,10 +1,12 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -14,9 +16,10 @@ from fgpipe.errors import ConfigError, DataError
 from fgpipe.images.table import read_table
 from fgpipe.nn.backbones import Backbone
 from fgpipe.pipeline import run_stage
-from fgpipe.pretraining import loop, probes
+from fgpipe.pretraining import loop, probes, run
 from fgpipe.pretraining.checkpoint import Progress, save_progress
-from fgpipe.records import Pretrained, Pretraining, TrainedModel, file_sha256
+from fgpipe.pretraining.probes import Probe
+from fgpipe.records import Preprocessed, Pretrained, Pretraining, Stored, TrainedModel, file_sha256
 from tests.support.params import change_params
 from tests.support.ports import fake_ports
 from tests.support.real_project import ROOT, environment
@@ -291,3 +294,16 @@ def test_a_backbone_of_one_size_is_pretrained_on_views_of_the_images_size(
 def test_a_gpu_that_is_not_there_is_named(ready: Path) -> None:
     with pytest.raises(ConfigError, match=r"pretrain\.device is cuda, but torch sees no GPU"):
         pretrain(ready, device="cuda")
+
+
+def test_one_image_is_too_few_to_learn_from(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = run._probe
+
+    def of_one(table: pd.DataFrame, preprocess: Stored[Preprocessed]) -> Probe:
+        found = probe(table, preprocess)
+        return replace(found, known=found.known[:1])
+
+    monkeypatch.setattr(run, "_probe", of_one)
+
+    with pytest.raises(DataError, match=r"one image to learn from.*pretrain\.method to none"):
+        pretrain(ready)

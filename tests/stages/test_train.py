@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 from fgpipe.config import load_params
-from fgpipe.errors import ConfigError, ParityError
+from fgpipe.errors import ConfigError, ParityError, UnavailableError
 from fgpipe.images import table as table_module
 from fgpipe.images.recolouring import without_color
 from fgpipe.images.table import read_table
@@ -320,3 +320,26 @@ def test_what_cannot_be_had_is_named(ready: Path, values: dict[str, object], mes
 
     with pytest.raises(ConfigError, match=message):
         run_stage("train", root=ready, ports=fake_ports(ready))
+
+
+def test_two_of_the_same_training_do_not_share_its_checkpoints(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def fit(*arguments: object, **named: object) -> object:
+        try:
+            run_stage("train", root=ready, ports=fake_ports(ready))
+        except UnavailableError as error:
+            said.append(str(error))
+        monkeypatch.undo()
+        return real_fit(*arguments, **named)
+
+    real_fit = train_module.fit
+    monkeypatch.setattr(train_module, "fit", fit)
+
+    run_stage("train", root=ready, ports=fake_ports(ready))
+
+    assert len(said) == 1
+    assert said[0].startswith("another process is at this very training")
+    assert not any((ready / ".fgpipe" / "checkpoints").iterdir())

@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
+import pytest
 
+from fgpipe.images import recolouring
 from fgpipe.images.recolouring import with_turned_hues, without_color
 
 
@@ -35,6 +37,14 @@ def test_turned_hues_are_as_light_and_as_strong_and_a_third_of_the_circle_away()
     assert np.abs(before[..., 0] - after[..., 0]).max() < 1
     assert np.abs(turned - 120).max() < 10
     assert strong.sum() > 300
+
+
+def test_a_large_image_is_turned_in_strips_as_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
+    whole = with_turned_hues(image)
+    monkeypatch.setattr(recolouring, "_PIXELS_AT_ONCE", 7 * 30)
+
+    assert np.array_equal(with_turned_hues(image), whole)
 
 
 def test_grey_images_stay_as_they_are() -> None:

@@ -353,6 +353,19 @@ def test_joined_maps_are_the_last_and_the_strongest_of_each_window_before_it(
             assert torch.equal(joined[:, n_last:, row, column], window.amax(dim=(2, 3)))
 
 
+def test_joined_maps_of_a_network_that_leaves_an_odd_row_out_are_without_it() -> None:
+    backbone = Backbone("convnext_atto", image_size_px=224, mid_level=True).eval()
+
+    with torch.no_grad():
+        joined = backbone(images(1, 176))
+        last, maps = backbone.network.forward_intermediates(images(1, 176), indices=[2])
+
+    assert maps[0].shape[2:] == (11, 11)
+    assert joined.shape[2:] == last.shape[2:] == (5, 5)
+    finer = torch.nn.functional.max_pool2d(maps[0], 2)
+    assert torch.equal(joined[:, last.shape[1] :], finer)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("test_vit", "it gives tokens"), ("seed_cnn", "its map is one cell")],

@@ -132,3 +132,12 @@ def test_the_graph_tells_nothing_of_where_it_was_made_and_is_the_same_twice(tmp_
     content = (tmp_path / "one").read_bytes()
     assert content == (tmp_path / "other").read_bytes()
     assert b".py" not in content
+
+
+def test_more_weights_than_a_graph_holds_are_refused_before_any_is_made() -> None:
+    many = spec("cal", backbone="resnet50").model_copy(
+        update={"n_classes": 10_000, "n_attentions": 32}
+    )
+
+    with pytest.raises(ConfigError, match=r"resnet50 has 24 million .* 10,000 classes 655; an"):
+        build(many, seed=0)

@@ -228,13 +228,14 @@ def test_other_weights_under_the_same_name_train_anew(root: Path, stages: FakeSt
     assert n_ran(stages)["train"] == 3
 
 
-def test_a_policy_of_ones_own_is_found_where_params_say(
-    root: Path, stages: FakeStages, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["policies/mine.json", "data/policies/mine.json", "mine.json"])
+def test_a_policy_of_ones_own_is_found_where_params_say_and_stays_there(
+    name: str, root: Path, stages: FakeStages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = root / "policies" / "mine.json"
-    file.parent.mkdir()
+    file = root / name
+    file.parent.mkdir(exist_ok=True)
     file.write_text("{}")
-    ask(root, variants={"mine": {"train.augment": "policies/mine.json"}})
+    ask(root, variants={"mine": {"train.augment": name}})
     found = []
     make = stages._make
 
@@ -250,6 +251,8 @@ def test_a_policy_of_ones_own_is_found_where_params_say(
     run(root, stages)
 
     assert found == ["{}"] * 3
+    assert not file.is_symlink()
+    assert file.read_text() == "{}"
 
 
 @pytest.fixture

@@ -1,3 +1,7 @@
+import json
+from pathlib import Path
+
+import albumentations as A  # noqa: N812
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +63,28 @@ def test_a_plan_fits_and_one_epoch_more_does_not(seconds: float) -> None:
         assert seconds - expected < FULL
 
 
+def spec_of(backbone: str, head: HeadName, size_px: int) -> RecogniserSpec:
+    return RecogniserSpec(
+        backbone=backbone,
+        head=head,
+        n_classes=2,
+        dropout=0.0,
+        image_size_px=size_px,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+
+
+def test_an_augmentation_that_makes_one_size_is_planned_at_that(tmp_path: Path) -> None:
+    policy = tmp_path / "mine.json"
+    crop = A.Compose([A.RandomCrop(200, 200), A.Resize(224, 224)])
+    policy.write_text(json.dumps(A.to_dict(crop)))
+    spec = spec_of("test_resnet", "linear", 224)
+
+    assert _low_size(spec, augment="square") == 160
+    assert _low_size(spec, augment=str(policy)) == 0
+
+
 @pytest.mark.parametrize(
     ("backbone", "head", "size_px", "low_px"),
     [
@@ -72,14 +98,6 @@ def test_a_plan_fits_and_one_epoch_more_does_not(seconds: float) -> None:
 def test_where_no_low_size_is_taken_all_is_planned_at_the_full_one(
     backbone: str, head: HeadName, size_px: int, low_px: int
 ) -> None:
-    spec = RecogniserSpec(
-        backbone=backbone,
-        head=head,
-        n_classes=2,
-        dropout=0.0,
-        image_size_px=size_px,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-    )
+    spec = spec_of(backbone, head, size_px)
 
-    assert _low_size(spec) == low_px
+    assert _low_size(spec, augment="square") == low_px

@@ -429,6 +429,30 @@ def test_images_as_the_project_has_them_do_not_count_where_trials_make_their_own
     assert key(root) == before
 
 
+@pytest.mark.parametrize("is_searched", [True, False])
+def test_a_file_of_ones_own_is_known_by_its_content(root: Path, *, is_searched: bool) -> None:
+    policy = root / "mine.json"
+    policy.write_text("{}")
+    if is_searched:
+        change_tune(root, search={"train.augment": ["square", "mine.json"]})
+    else:
+        change_tune(root, search={RATE: [0.1, 0.2]})
+        change_params(root, train={"augment": "mine.json"})
+    before = key(root)
+
+    policy.write_text('{"another": true}')
+
+    assert key(root) != before
+
+
+def test_no_folder_of_unlabelled_images_is_one_without_images(root: Path) -> None:
+    change_params(root, pretrain={"method": "simsiam"})
+    change_tune(root, search={"preprocess.resize": ["letterbox", "squash"]})
+
+    assert not (root / UNLABELLED).exists()
+    assert key(root) == key(root)
+
+
 @pytest.mark.parametrize(
     "change",
     [

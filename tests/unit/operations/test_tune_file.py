@@ -116,6 +116,7 @@ def test_a_test_figure_is_no_objective(tmp_path: Path) -> None:
         ("train.head", ["linear", "transformer"], "cannot have 'transformer' there"),
         ("train.head", ["linear"], "two values or more"),
         ("train.head", ["linear", "linear"], "each another"),
+        ("train.dropout", [0, 0.0], "each another"),
         ("train.head", ["linear", ["gru"]], "(it is ['gru'])"),
         ("preprocess.clahe_grid", {"kind": "int", "low": 0, "high": 9}, "cannot have 0 there"),
     ],
@@ -147,6 +148,7 @@ def test_a_choice_that_does_not_go_with_the_rest_of_the_parameters_is_told_why(
     [
         (None, "does not exist"),
         (b"search: {", "is not valid YAML"),
+        (b"seed: 2026-13-01", "is not valid YAML: month"),
         (b"\xff\xfe", "is not valid YAML"),
         (b"", "file: "),
     ],

@@ -79,7 +79,7 @@ def test_images_that_cannot_be_read_are_named_and_nothing_is_kept(tmp_path: Path
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.jpg").write_text("no image")
     found = find_unlabelled(tmp_path, known=())
-    file = tmp_path / "all.npy"
+    file = tmp_path / "kept" / "all.npy"
 
     with pytest.raises(DataError) as error:
         decode_unlabelled(found, transform=TRANSFORM, file=file)
@@ -89,7 +89,7 @@ def test_images_that_cannot_be_read_are_named_and_nothing_is_kept(tmp_path: Path
     assert "empty.png" in text
     assert "text.jpg" in text
     assert "move them out of data/unlabelled" in text
-    assert not file.exists()
+    assert not file.parent.exists()
 
 
 @pytest.mark.parametrize("with_others", [True, False])

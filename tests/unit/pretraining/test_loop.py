@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgpipe.errors import PipelineError
+from fgpipe.errors import NotFiniteError, PipelineError
 from fgpipe.pretraining import loop
 from fgpipe.pretraining.checkpoint import Progress, save_progress
 from fgpipe.pretraining.loop import Learnt, create_optimiser, learn
@@ -186,6 +186,40 @@ class Broken(SimSiam):
 def test_a_loss_that_is_not_finite_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"is -?(inf|nan); a lower pretrain\.learning_rate"):
         learn(Broken(make_learner("simsiam").learnt), make_course(), checkpoint=tmp_path / "epoch")
+
+
+class Overshooting(SimSiam):
+    """Its gradient is infinite, its loss is not."""
+
+    def loss(self, first: torch.Tensor, second: torch.Tensor) -> Compared:
+        loss, rows = super().loss(first, second)
+        loss.register_hook(lambda gradient: gradient * torch.inf)
+        return Compared(loss, rows)
+
+
+def test_so_is_a_gradient(tmp_path: Path) -> None:
+    learner = Overshooting(make_learner("simsiam").learnt)
+
+    with pytest.raises(NotFiniteError, match=r"gradient .* is not finite; a lower pretrain\."):
+        learn(learner, make_course(), checkpoint=tmp_path / "epoch")
+
+
+def blown(progress: Progress, *_: object, **__: object) -> tuple[float, np.ndarray]:
+    """A step that leaves no number in the backbone."""
+    with torch.no_grad():
+        for parameter in progress.learner.learnt.parameters():
+            parameter.fill_(torch.nan)
+    return 0.0, np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+
+
+def test_so_is_what_the_backbone_makes_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = make_course()
+    monkeypatch.setattr(loop, "_step", blown)
+
+    with pytest.raises(NotFiniteError, match=r"images is not finite; a lower pretrain\."):
+        learn(make_learner("simsiam"), course, checkpoint=tmp_path / "epoch")
 
 
 class Hungry(SimSiam):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,16 @@ def test_rows_that_are_all_one_are_right_for_one_class_alone() -> None:
 
     assert linear_accuracy(one, make_probe()) == 0.5
     assert neighbour_accuracy(one, make_probe()) == 0.5
+
+
+def test_the_only_known_class_is_the_answer_to_all() -> None:
+    probe = make_probe()
+    targets = probe.targets.copy()
+    targets[probe.known] = 1
+
+    accuracy = linear_accuracy(embedded(told=0), replace(probe, targets=targets))
+
+    assert accuracy == np.mean(targets[probe.asked] == 1)
 
 
 def test_a_fit_that_is_cut_short_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,3 +57,10 @@ def test_a_file_that_does_not_decode_is_named(tiny: Tiny, tmp_path: Path) -> Non
 
     with pytest.raises(DataError, match=r"^broken\.png"):
         logits_of_files(predictor, ["broken.png"], folder=tmp_path, description="test")
+
+
+def test_a_file_that_is_gone_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    predictor = Predictor.load(tiny.train.payload, precision="f32")
+
+    with pytest.raises(DataError, match=r"^gone\.png"):
+        logits_of_files(predictor, ["gone.png"], folder=tmp_path, description="test")

@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,13 +73,18 @@ def test_maps_are_the_same_where_memory_does_for_few_images_at_once(
 
 
 def trained(
-    model: Recogniser, maps: FeatureMaps, *, n_epochs: int, keep_in: Path | None = None
+    model: Recogniser,
+    maps: FeatureMaps,
+    *,
+    n_epochs: int,
+    keep_in: Path | None = None,
+    weight_decay: float = RECIPE.weight_decay,
 ) -> list[float]:
     """Losses of the head's epochs."""
     return train_head(
         model,
         maps,
-        recipe=replace(RECIPE, head_epochs=n_epochs),
+        recipe=replace(RECIPE, head_epochs=n_epochs, weight_decay=weight_decay),
         criterion=plain_criterion(),
         precision="fp32",
         n_classes=4,
@@ -151,3 +158,28 @@ def test_under_fp16_the_head_learns_from_gradients_that_would_be_0_in_half_preci
     )
 
     assert not torch.equal(model.head.classifier.weight, before)
+
+
+def test_biases_of_the_head_are_not_decayed() -> None:
+    model = network()
+    for parameter in model.head.parameters():
+        torch.nn.init.ones_(parameter)
+        parameter.register_hook(torch.zeros_like)
+    before = {name: value.detach().clone() for name, value in model.head.named_parameters()}
+
+    trained(model, drawn_maps(), n_epochs=2, weight_decay=10.0)
+
+    for name, value in model.head.named_parameters():
+        assert torch.equal(value, before[name]) is (value.ndim == 1), name
+
+
+def test_a_disk_without_room_for_the_maps_is_an_error_and_no_kill(
+    examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        map_images(network(), examples, precision="fp32", seed=0, file=tmp_path / "maps")

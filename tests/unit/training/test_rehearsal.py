@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from fgpipe.errors import NotFiniteError, PipelineError
+from fgpipe.records import Resolved
 from fgpipe.training import rehearsal
 from fgpipe.training.recipe import Examples
-from fgpipe.training.rehearsal import measure_pace, range_test, steepest
+from fgpipe.training.rehearsal import measure_pace, range_test, sharing, steepest
 from tests.support.learning import RECIPE, course, forty_images, network
 
 
@@ -110,3 +111,10 @@ def test_a_pace_has_no_part_without_time(examples: Examples) -> None:
     assert pace.step > 0
     assert pace.low_step > 0
     assert 0 < pace.image < pace.step
+
+
+def test_gpus_are_timed_on_their_share_of_a_batch_and_cores_on_all_of_it() -> None:
+    resolved = Resolved(device="cuda", precision="bf16", threads=4, processes=3, libraries={})
+
+    assert sharing(resolved).size == 3
+    assert sharing(resolved.model_copy(update={"device": "cpu"})).size == 1
