@@ -20,11 +20,18 @@ class Recogniser(nn.Module):
     """From uint8 RGB images to logits and embedding; colour space and normalisation are inside."""
 
     def __init__(self, spec: RecogniserSpec) -> None:
+        """Build it, its weights drawn.
+
+        Raises:
+            ConfigError: If there is no such backbone, it takes no such images, or backbone
+                and head have more weights than an exported graph holds.
+        """
         super().__init__()
         self.pixels = PixelInput(mean=spec.mean, std=spec.std, color_space=spec.color_space)
         self.backbone = Backbone(
             spec.backbone, image_size_px=spec.image_size_px, mid_level=spec.mid_level
         )
+        _check_n_weights(spec, self.backbone)
         self.head = create_head(spec, n_channels=self.backbone.n_channels)
 
     def forward(self, images: Images) -> HeadOutput:
@@ -72,11 +79,11 @@ def check_cells(spec: RecogniserSpec, *, low_size_px: int) -> None:
             )
 
 
-def _check_n_weights(spec: RecogniserSpec) -> None:
+def _check_n_weights(spec: RecogniserSpec, backbone: Backbone) -> None:
     with torch.device("meta"):  # no weight is made
-        network = Recogniser(spec)
-    n_backbone = sum(weights.numel() for weights in network.backbone.parameters())
-    n_head = sum(weights.numel() for weights in network.head.parameters())
+        head = create_head(spec, n_channels=backbone.n_channels)
+    n_backbone = sum(weights.numel() for weights in backbone.parameters())
+    n_head = sum(weights.numel() for weights in head.parameters())
     if n_backbone + n_head > MOST_WEIGHTS:
         raise ConfigError(
             f"train.backbone {spec.backbone} has {n_backbone / 1e6:,.0f} million weights, "
@@ -90,10 +97,8 @@ def build(spec: RecogniserSpec, *, seed: int) -> Recogniser:
     """The network of a specification, every weight drawn from ``seed``.
 
     Raises:
-        ConfigError: If there is no such backbone, it takes no such images, or backbone and
-            head have more weights than an exported graph holds.
+        ConfigError: As :class:`Recogniser` does.
     """
-    _check_n_weights(spec)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Recogniser(spec)
