@@ -210,12 +210,19 @@ def contestants(
 
 
 def with_frozen_stages(task: Task) -> Contestant:
-    """The same training in a copy of the project that freezes what the shipped recipe does."""
+    """The same training in a copy of the project that freezes what the shipped recipe does.
+
+    Its weights are drawn too, but come from a file: fgpipe freezes none that it draws.
+    """
+    from safetensors.torch import save_file
+    from timm import create_model
+
     root = task.folder / f"frozen-{task.network}"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(task.project, root)
+    save_file(create_model(task.network, num_classes=0).state_dict(), root / "drawn.safetensors")
     n_stages = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]["frozen_stages"]
-    change_params(root, train={"frozen_stages": n_stages})
+    change_params(root, train={"frozen_stages": n_stages, "weights": "drawn.safetensors"})
     name = f"fgpipe train, {n_stages} stages frozen"
     return replace(fgpipe("train", root), name=name)
 
