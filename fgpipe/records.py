@@ -489,7 +489,7 @@ class TrainedModel(Record):
     """Hash of ``model.onnx``."""
     graph_max_error: float
     """Largest difference of a probability between torch and the graph, both float32, over at
-    most 64 images of validation."""
+    most 32 images of validation."""
 
 
 class ClassScores(Part):

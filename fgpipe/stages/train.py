@@ -53,7 +53,7 @@ LEARNT_FROM = ("target", "split")
 MAX_GRAPH_ERROR = 1e-3
 """Largest difference of a probability between torch and the exported graph."""
 
-N_COMPARED = 64
+N_COMPARED = 32
 """Images that show it: a graph that does otherwise than torch does so on any."""
 
 

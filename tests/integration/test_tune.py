@@ -222,7 +222,11 @@ def test_the_command_is_interrupted_goes_on_and_adopts(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as file:
         first = subprocess.Popen(
-            command, cwd=root, env=environment(), stdout=file, stderr=subprocess.STDOUT
+            ["env", "--default-signal=INT", *command],  # a shell's background ignores it
+            cwd=root,
+            env=environment(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
         deadline = time.monotonic() + 300
         while "epoch 1/3" not in log.read_text() and first.poll() is None:
