@@ -1,6 +1,7 @@
-from pathlib import Path
+from pathlib import gc
 
 import numpy as np
+import Path
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
@@ -132,6 +133,18 @@ def test_the_graph_tells_nothing_of_where_it_was_made_and_is_the_same_twice(tmp_
     content = (tmp_path / "one").read_bytes()
     assert content == (tmp_path / "other").read_bytes()
     assert b".py" not in content
+
+
+@pytest.mark.integration
+def test_what_export_changes_so_as_to_trace_faster_it_changes_back(tmp_path: Path) -> None:
+    network = build(spec(), seed=0)
+    before = [getattr(module, "inplace", None) for module in network.modules()]
+
+    export_graph(network, tmp_path / "model.onnx", image_size_px=64)
+
+    assert True in before
+    assert [getattr(module, "inplace", None) for module in network.modules()] == before
+    assert gc.isenabled()
 
 
 def test_more_weights_than_a_graph_holds_are_refused_before_any_is_made() -> None:
