@@ -39,11 +39,12 @@ THREADS = {
 }
 """How libraries use threads; each is read when its library is imported.
 
-OpenMP's that wait spin for some microseconds, then sleep. With 100,000 turns (GNU's own are 300,000)
-a training step takes three times as long when another process takes one of two cores (5.0 s against
-1.6 s for EfficientNet-Lite0, torch 2.14); with none it takes 4 % more when nothing does. OpenCV
-starts none within an image, since images are divided among cores: its threads only wait for each
-other (measuring an image takes 265 microseconds of computing instead of 520, OpenCV 5.0)."""
+OpenMP's that wait spin for some microseconds, then sleep. With 100,000 turns (GNU's own are
+300,000) a training step takes three times as long when another process takes one of two cores
+(5.0 s against 1.6 s for EfficientNet-Lite0, torch 2.14); with none it takes 4 % more when nothing
+does. OpenCV starts none within an image, since images are divided among cores: its threads only
+wait for each other (measuring an image takes 265 microseconds of computing instead of 520, OpenCV
+5.0)."""
 
 
 def prepare_environment() -> None:

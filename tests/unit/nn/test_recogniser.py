@@ -1,7 +1,7 @@
-from pathlib import gc
+import gc
+from pathlib import Path
 
 import numpy as np
-import Path
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
