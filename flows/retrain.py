@@ -19,13 +19,15 @@ def retrain_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
     """Bring every stage up to date and promote; do nothing where nothing has changed."""
     settled = settled_decision(root)
     if settled is not None:
-        message = f"nothing has changed; {settled.verdict}: {settled.summary}"
+        message = f"nothing has changed; {settled.summary}"
         say(message)
         return Completed(name="Unchanged", message=message, data=settled)
     decision = train_flow(root)
     assert isinstance(decision, GateDecision)
     if not decision.passed:
-        return Completed(name="Rejected", message=decision.summary, data=decision)
+        return Completed(
+            name=decision.verdict.capitalize(), message=decision.summary, data=decision
+        )
     promote_flow(root)
     return decision
 

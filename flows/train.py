@@ -21,7 +21,7 @@ from flows.steps import refresh_baseline, say, step
 
 @flow(name="train", persist_result=False)
 def train_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
-    """Bring every stage up to date; a refusal is a result, named ``Rejected``."""
+    """Bring every stage up to date; a refusal is a result, named ``Rejected`` or ``Hold``."""
     step("manifest", Manifest, root)
     step("validate", Validation, root)
     step("preprocess", Preprocessed, root)
@@ -32,8 +32,10 @@ def train_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
     decision = step("gate", GateDecision, root)
     step("package", Bundle, root)
     if not decision.passed:
-        say(f"{decision.verdict}: {decision.summary}")
-        return Completed(name="Rejected", message=decision.summary, data=decision)
+        say(decision.summary)
+        return Completed(
+            name=decision.verdict.capitalize(), message=decision.summary, data=decision
+        )
     return decision
 
 

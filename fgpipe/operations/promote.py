@@ -139,7 +139,7 @@ def _promotable(root: Path, *, on_hold: bool) -> tuple[Bundle, GateDecision]:
             '`fgpipe promote --despite-hold "WHY"` makes it champion all the same',
         }
         raise NotReadyError(
-            f"the gate has not passed this model ({decision.verdict}: {decision.summary})"
+            f"the gate has not passed this model ({decision.verdict}):"
             f"{reasons}\n{ways_out[decision.verdict]}"
         )
     return bundle, decision

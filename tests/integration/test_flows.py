@@ -97,7 +97,9 @@ def test_training_brings_every_stage_up_to_date_in_order(root: Path, fakes: Fake
     assert decision.verdict == "passed"
 
 
-def test_a_refusal_is_a_named_result_and_not_a_failure(root: Path, fakes: Fakes) -> None:
+def test_a_refusal_is_a_named_result_and_not_a_failure(
+    root: Path, fakes: Fakes, capsys: pytest.CaptureFixture[str]
+) -> None:
     from flows.train import train_flow
 
     set_parameter(root, "gate.min_top1", 0.99)
@@ -106,6 +108,8 @@ def test_a_refusal_is_a_named_result_and_not_a_failure(root: Path, fakes: Fakes)
 
     assert (state.type.value, state.name) == ("COMPLETED", "Rejected")
     assert "0.99" in state.message
+    assert f"\n{state.message}\n" in capsys.readouterr().out
+    assert state.message.count("rejected") == 1
     assert fakes.reproducer.reproduced[-1] == "package"
 
 

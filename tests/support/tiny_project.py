@@ -262,7 +262,7 @@ def decision(tested: Evaluation, *, floor: float = 0.6) -> GateDecision:
     passed = top1.value >= floor
     return GateDecision(
         verdict="passed" if passed else "rejected",
-        summary=f"top-1 {top1} against a floor of {floor:g}",
+        summary=f"{'passed' if passed else 'rejected'}: top-1 {top1} against a floor of {floor:g}",
         checks=(GateCheck(name="min_top1", passed=passed, reason=f"{top1} and {floor:g}"),),
         train_sha256=tested.train_sha256,
         evaluation_sha256=tested.sha256(),
