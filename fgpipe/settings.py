@@ -32,23 +32,24 @@ REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Without which matrix products on a GPU are not the same bytes again."""
 
 
-THREADS = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "1000",
-    "OPENCV_FOR_THREADS_NUM": "1",
-}
+THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENCV_FOR_THREADS_NUM": "1"}
 """How libraries use threads; each is read when its library is imported.
 
-OpenMP's that wait spin for some microseconds, then sleep. With 100,000 turns (GNU's own are
+OpenMP's that wait spin for :data:`SPIN_TURNS`, then sleep. With 100,000 turns (GNU's own are
 300,000) a training step takes three times as long when another process takes one of two cores
 (5.0 s against 1.6 s for EfficientNet-Lite0, torch 2.14); with none it takes 4 % more when nothing
 does. OpenCV starts none within an image, since images are divided among cores: its threads only
 wait for each other (measuring an image takes 265 microseconds of computing instead of 520, OpenCV
 5.0)."""
 
+SPIN_TURNS = "1000"
+"""Some microseconds; a policy that the user set is left as it is, which turns would overrule."""
+
 
 def prepare_environment() -> None:
     """Set what dependencies read when imported, unless it is set already."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_TURNS)
     for name, value in (QUIET | REPEATABLE | THREADS).items():
         os.environ.setdefault(name, value)
     if not online():

@@ -10,7 +10,7 @@ from fgpipe.records import Baseline, Bundle, GateDecision
 from flows import tools
 from flows.command import run_as_command
 from flows.promote import promote_flow
-from flows.steps import refresh_baseline, say
+from flows.steps import refresh_baseline, refusal, say
 from flows.train import train_flow
 
 
@@ -25,9 +25,7 @@ def retrain_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
     decision = train_flow(root)
     assert isinstance(decision, GateDecision)
     if not decision.passed:
-        return Completed(
-            name=decision.verdict.capitalize(), message=decision.summary, data=decision
-        )
+        return refusal(decision)
     promote_flow(root)
     return decision
 

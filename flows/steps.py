@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from prefect import task
+from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from fgpipe.operations import promote as operations
 from fgpipe.operations.promote import Promotion
 from fgpipe.pipeline import load_record
-from fgpipe.records import Baseline, Record
+from fgpipe.records import Baseline, GateDecision, Record
 from flows import tools
 
 R = TypeVar("R", bound=Record)
@@ -67,6 +68,11 @@ def promote(root: Path, *, despite_hold: str | None = None) -> Promotion:
         f"version {version} is champion"
     )
     return promotion
+
+
+def refusal(decision: GateDecision) -> State[GateDecision]:
+    """How a flow ends whose model the gate did not pass: no failure, and named by the verdict."""
+    return Completed(name=decision.verdict.capitalize(), message=decision.summary, data=decision)
 
 
 def say(line: str) -> None:

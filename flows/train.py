@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from prefect import State, flow
-from prefect.states import Completed
 
 from fgpipe.records import (
     Bundle,
@@ -16,7 +15,7 @@ from fgpipe.records import (
     Validation,
 )
 from flows.command import run_as_command
-from flows.steps import refresh_baseline, say, step
+from flows.steps import refresh_baseline, refusal, say, step
 
 
 @flow(name="train", persist_result=False)
@@ -33,9 +32,7 @@ def train_flow(root: Path = Path()) -> GateDecision | State[GateDecision]:
     step("package", Bundle, root)
     if not decision.passed:
         say(decision.summary)
-        return Completed(
-            name=decision.verdict.capitalize(), message=decision.summary, data=decision
-        )
+        return refusal(decision)
     return decision
 
 

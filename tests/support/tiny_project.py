@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -260,9 +261,10 @@ def evaluation(model: TrainedModel) -> Evaluation:
 def decision(tested: Evaluation, *, floor: float = 0.6) -> GateDecision:
     top1 = tested.candidate.top1
     passed = top1.value >= floor
+    verdict: Literal["passed", "rejected"] = "passed" if passed else "rejected"
     return GateDecision(
-        verdict="passed" if passed else "rejected",
-        summary=f"{'passed' if passed else 'rejected'}: top-1 {top1} against a floor of {floor:g}",
+        verdict=verdict,
+        summary=f"{verdict}: top-1 {top1} against a floor of {floor:g}",
         checks=(GateCheck(name="min_top1", passed=passed, reason=f"{top1} and {floor:g}"),),
         train_sha256=tested.train_sha256,
         evaluation_sha256=tested.sha256(),

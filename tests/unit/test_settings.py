@@ -68,3 +68,16 @@ def test_telemetry_is_off_before_anything_is_imported_and_a_choice_is_left_alone
     )
 
     assert done.stdout.split() == ["true", "chosen"]
+
+
+@pytest.mark.parametrize(("policy", "turns"), [(None, settings.SPIN_TURNS), ("ACTIVE", None)])
+def test_threads_spin_a_moment_unless_the_user_says_how_they_wait(
+    monkeypatch: pytest.MonkeyPatch, policy: str | None, turns: str | None
+) -> None:
+    given = {} if policy is None else {"OMP_WAIT_POLICY": policy}
+    monkeypatch.setattr(os, "environ", given)
+
+    settings.prepare_environment()
+
+    assert os.environ["OMP_WAIT_POLICY"] == (policy or "PASSIVE")
+    assert os.environ.get("GOMP_SPINCOUNT") == turns
