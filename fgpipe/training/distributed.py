@@ -43,6 +43,9 @@ T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
 POLL_S = 0.2
 
+TO_MEET = timedelta(minutes=2)
+"""How long the processes, all of which are running, take at most to connect to each other."""
+
 WAIT = timedelta(hours=2)
 """How long a process waits for another, which may be training the head alone meanwhile."""
 
@@ -162,7 +165,8 @@ def leading(
 
     Raises:
         FgpipeError: As ``follow`` does in another process.
-        PipelineError: If another process was killed.
+        PipelineError: If another process was killed, be it while the processes connect: then
+            it takes up to ``TO_MEET`` to be noticed, later it is noticed at once (on CPUs).
     """
     if n_processes == 1:
         yield ALONE
@@ -264,14 +268,31 @@ def _join(rank: int, size: int, port: int, *, device: str) -> Team:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if device == "cuda":
         torch.cuda.set_device(rank % torch.cuda.device_count())
-    dist.init_process_group(
-        "nccl" if device == "cuda" else "gloo",
-        init_method=f"tcp://{LOOPBACK}:{port}",
-        rank=rank,
-        world_size=size,
-        timeout=WAIT,
-    )
+    try:
+        dist.init_process_group(
+            "nccl" if device == "cuda" else "gloo",
+            init_method=f"tcp://{LOOPBACK}:{port}",
+            rank=rank,
+            world_size=size,
+            timeout=TO_MEET,
+        )
+    except BaseException:
+        _count_groups_anew()
+        raise
+    # One that is lost while another still connects to it could be waited for.
+    dist.barrier(device_ids=[torch.cuda.current_device()] if device == "cuda" else None)
+    dist.set_timeout(WAIT)
     return Team(rank=rank, size=size)
+
+
+def _count_groups_anew() -> None:
+    """Let torch's number of the next group be 0 again, which destroying one does.
+
+    Processes find each other by that number, and one that is started later begins with 0.
+    """
+    method = f"tcp://{LOOPBACK}:{_free_port()}"
+    dist.init_process_group("gloo", init_method=method, rank=0, world_size=1)
+    dist.destroy_process_group()
 
 
 def _device() -> torch.device:

@@ -2,7 +2,10 @@ import os
 import signal
 import time
 from dataclasses import replace
+from datetime import timedelta
 from multiprocessing import active_children
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from fgpipe.errors import ConfigError, NotFiniteError, PipelineError
 from fgpipe.images.batches import seed_for
 from fgpipe.pipeline import run_stage
 from fgpipe.records import EpochFigures, TrainedModel
+from fgpipe.training import distributed
 from fgpipe.training.distributed import Team, leading
 from fgpipe.training.loop import Fitted, fit
 from fgpipe.training.recipe import Recipe
@@ -152,6 +156,47 @@ def test_a_process_that_the_system_kills_is_named_and_what_takes_less_memory() -
         leading(2, be_killed, device="cpu") as team,
     ):
         add_up(team)
+
+
+def test_a_process_lost_before_it_has_connected_is_named_soon_and_not_missed_by_the_next_team(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lose_it(others: list[SpawnProcess], there: Semaphore) -> None:
+        await_all(others, there)
+        others[0].kill()
+        others[0].join()
+
+    await_all = distributed._await
+    monkeypatch.setattr(distributed, "_await", lose_it)
+    monkeypatch.setattr(distributed, "TO_MEET", timedelta(seconds=1))
+
+    with (
+        pytest.raises(PipelineError, match=r"process 2 of 2 .* killed"),
+        leading(2, add_up, device="cpu") as team,
+    ):
+        add_up(team)
+    monkeypatch.undo()
+
+    with leading(2, add_up, device="cpu") as team:
+        total = team.total(2.0)
+
+    assert total == 3.0
+
+
+def come_late(team: Team) -> None:
+    time.sleep(7)
+    add_up(team)
+
+
+def test_connected_processes_have_longer_than_they_had_to_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distributed, "TO_MEET", timedelta(seconds=5))
+
+    with leading(2, come_late, device="cpu") as team:
+        total = team.total(2.0)
+
+    assert total == 3.0
 
 
 class Unreadable:
