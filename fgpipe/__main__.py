@@ -1,21 +1,13 @@
 """``python -m fgpipe``: the command line, with a user's mistake told in one message."""
 
-import errno
 import os
 import sys
 from pathlib import Path
 
 from fgpipe import settings
-from fgpipe.errors import FgpipeError, UnavailableError
+from fgpipe.errors import FgpipeError, told_of_disks
 
 INTERRUPTED = 130
-
-NOT_WRITTEN = {
-    errno.ENOSPC: "the disk is full; make room",
-    errno.EDQUOT: "the quota of the disk is used up; make room",
-    errno.EROFS: "it is on a disk that may only be read; take another folder",
-}
-"""Errors of any file, with the way out."""
 
 
 def main() -> None:
@@ -29,15 +21,8 @@ def main() -> None:
     from fgpipe.cli import cli, hand_over
 
     try:
-        try:
+        with told_of_disks():
             code = cli.main(standalone_mode=False)
-        except OSError as error:
-            if error.errno not in NOT_WRITTEN:
-                raise
-            where = f"{error.filename} cannot be written: " if error.filename else ""
-            raise UnavailableError(
-                f"{where}{NOT_WRITTEN[error.errno]}, and run the same command again"
-            ) from None
     except FgpipeError as error:
         if not hand_over(error):
             click.echo(f"fgpipe: {error}", err=True)

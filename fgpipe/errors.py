@@ -16,6 +16,17 @@ A message names the thing, the value it has and the way out. A failed ``assert``
 bug in fgpipe and keeps its traceback.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+NOT_WRITTEN = {
+    errno.ENOSPC: "the disk is full; make room",
+    errno.EDQUOT: "the quota of the disk is used up; make room",
+    errno.EROFS: "it is on a disk that may only be read; take another folder",
+}
+"""Errors of any file, with the way out."""
+
 
 class FgpipeError(Exception):
     """Anything that fgpipe raises on purpose."""
@@ -55,3 +66,21 @@ class ParityError(PipelineError):
 
 class NotFiniteError(PipelineError):
     """A loss, a gradient or what a network answers is infinite or no number."""
+
+
+@contextmanager
+def told_of_disks() -> Iterator[None]:
+    """Tell of a disk that is full or may only be read as of any other mistake.
+
+    Raises:
+        UnavailableError: Where a file could not be written for that.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_WRITTEN:
+            raise
+        where = f"{error.filename} cannot be written: " if error.filename else ""
+        raise UnavailableError(
+            f"{where}{NOT_WRITTEN[error.errno]}, and run the same command again"
+        ) from None

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from fgpipe.errors import FgpipeError
+from fgpipe.errors import FgpipeError, told_of_disks
 from flows.environment import check_server
 
 INTERRUPTED = 130
@@ -25,8 +25,9 @@ def run_as_command(flow: Callable[[Path], object]) -> NoReturn:
 def run_guarded(action: Callable[[], object]) -> NoReturn:
     """Call ``action`` and exit, with an error of ours told in one message."""
     try:
-        check_server()
-        action()
+        with told_of_disks():
+            check_server()
+            action()
     except FgpipeError as error:
         click.echo(f"fgpipe: {error}", err=True)
         sys.exit(error.exit_code)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from click.testing import CliRunner
 
 from fgpipe.cli import STAGE_HELP, cli
 from fgpipe.pipeline import STAGES
+
+ROOT = Path(__file__).parents[2]
 
 HEAVY = (
     "albumentations",
@@ -125,19 +128,28 @@ def test_a_mistake_on_the_command_line_is_told_with_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_is_told_with_exit_code_2_and_what_to_do(tmp_path: Path) -> None:
+FULL = "def full(*_, **__): raise OSError(28, 'No space left on device', 'data/images.npy')\n"
+DOORS = {
+    "a stage": (
+        f"import sys; sys.argv = ['fgpipe', 'manifest']\nimport fgpipe.pipeline\n{FULL}"
+        "fgpipe.pipeline.run_stage = full\nfrom fgpipe.__main__ import main; main()"
+    ),
+    "a flow": f"from flows.command import run_as_command\n{FULL}run_as_command(full)",
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_full_disk_is_told_with_exit_code_2_and_what_to_do(tmp_path: Path, door: str) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).touch()
-    code = (
-        "import sys; sys.argv = ['fgpipe', 'manifest']\n"
-        "import fgpipe.pipeline\n"
-        "def full(*_, **__): raise OSError(28, 'No space left on device', 'data/images.npy')\n"
-        "fgpipe.pipeline.run_stage = full\n"
-        "from fgpipe.__main__ import main; main()"
-    )
 
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", DOORS[door]],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 2
