@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing import active_children
@@ -91,16 +92,19 @@ def add_up(team: Team) -> None:
     team.total(1.0)
 
 
+def total_with(follow: Callable[[Team], None]) -> float:
+    """What the leader, which has 2, is told by two processes."""
+    with leading(2, follow, device="cpu") as team:
+        return team.total(2.0)
+
+
 def test_processes_on_the_cpu_talk_of_it_also_where_there_are_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    with leading(2, add_up, device="cpu") as team:
-        total = team.total(2.0)
-
-    assert total == 3.0
+    assert total_with(add_up) == 3.0
 
 
 def seeds(team: Team, checkpoint: Path) -> list[int]:
@@ -177,10 +181,7 @@ def test_a_process_lost_before_it_has_connected_is_named_soon_and_not_missed_by_
         add_up(team)
     monkeypatch.undo()
 
-    with leading(2, add_up, device="cpu") as team:
-        total = team.total(2.0)
-
-    assert total == 3.0
+    assert total_with(add_up) == 3.0
 
 
 def come_late(team: Team) -> None:
@@ -193,10 +194,7 @@ def test_connected_processes_have_longer_than_they_had_to_connect(
 ) -> None:
     monkeypatch.setattr(distributed, "TO_MEET", timedelta(seconds=5))
 
-    with leading(2, come_late, device="cpu") as team:
-        total = team.total(2.0)
-
-    assert total == 3.0
+    assert total_with(come_late) == 3.0
 
 
 class Unreadable:
